@@ -1,0 +1,1 @@
+//! The in-memory LogHub: shards, logs, consumer groups and quotas as one plain machine.

@@ -1,0 +1,7 @@
+//! Decisions as plain structs: events and times in, answers out.
+//!
+//! Nothing here knows actix, a clock, a logger or a source of randomness that it was not given; "now" is always an
+//! argument. The shells hold one machine each and carry out what it answers.
+
+pub mod cursor;
+pub mod ids;

@@ -1,0 +1,117 @@
+//! What the actors need of the outside, as traits. `io/` implements them for real, `testing/` for simulations.
+//!
+//! All of it is local to one arbiter: nothing here is `Send`. A [`WorkerPorts`] factory crosses the thread and builds
+//! the rest where it is used.
+
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+
+use crate::model::cursor::{Cursor, StartPosition};
+use crate::model::ids::ShardId;
+use crate::wire::sls::error::SlsError;
+use crate::wire::sls::reply::{Checkpoint, ConsumerGroup, LogStoreInfo, PullHead, ShardInfo};
+
+/// LogHub as one consumer of one group of one logstore sees it.
+///
+/// Cancel safety: a dropped future may or may not have reached SLS; every call may be repeated.
+pub trait LogHub {
+    /// GetLogStore.
+    fn get_logstore(&self) -> LocalBoxFuture<'static, Result<LogStoreInfo, SlsError>>;
+    /// ListShards, ascending.
+    fn list_shards(&self) -> LocalBoxFuture<'static, Result<Vec<ShardInfo>, SlsError>>;
+    /// GetCursor.
+    fn get_cursor(&self, shard: ShardId, from: StartPosition) -> LocalBoxFuture<'static, Result<Cursor, SlsError>>;
+    /// GetCursorTime, in unix seconds of receipt.
+    fn get_cursor_time(&self, shard: ShardId, cursor: &Cursor) -> LocalBoxFuture<'static, Result<i64, SlsError>>;
+    /// PullLogs: resolves with the headers; the body is read, or dropped, by the caller.
+    fn pull_logs(
+        &self,
+        shard: ShardId,
+        cursor: &Cursor,
+        count: u32,
+    ) -> LocalBoxFuture<'static, Result<PullReply, SlsError>>;
+    /// CreateConsumerGroup; "already exists" is an error here.
+    fn create_consumer_group(&self, group: &ConsumerGroup) -> LocalBoxFuture<'static, Result<(), SlsError>>;
+    /// ListConsumerGroup.
+    fn list_consumer_groups(&self) -> LocalBoxFuture<'static, Result<Vec<ConsumerGroup>, SlsError>>;
+    /// UpdateConsumerGroup.
+    fn update_consumer_group(&self, group: &ConsumerGroup) -> LocalBoxFuture<'static, Result<(), SlsError>>;
+    /// HeartBeat with the shards held; answers the shards owned from now on.
+    fn heartbeat(&self, held: &[ShardId]) -> LocalBoxFuture<'static, Result<Vec<ShardId>, SlsError>>;
+    /// GetCheckPoint of one shard. An answer without its element is an error, never "no checkpoint" (rule L6).
+    fn get_checkpoint(&self, shard: ShardId) -> LocalBoxFuture<'static, Result<Checkpoint, SlsError>>;
+    /// UpdateCheckPoint.
+    fn update_checkpoint(
+        &self,
+        shard: ShardId,
+        cursor: &Cursor,
+        force: bool,
+    ) -> LocalBoxFuture<'static, Result<(), SlsError>>;
+}
+
+/// An answer of PullLogs whose body has not been read.
+pub struct PullReply {
+    /// Its headers.
+    pub head: PullHead,
+    /// Reads the body, checked against `head.body_size`; dropping it unread closes the connection.
+    pub body: Box<dyn PullBody>,
+}
+
+/// The unread body of a [`PullReply`].
+pub trait PullBody {
+    /// Reads it whole; a body shorter or longer than declared, or longer than `limit` bytes, is an error.
+    fn read(self: Box<Self>, limit: usize) -> LocalBoxFuture<'static, Result<Bytes, SlsError>>;
+}
+
+/// Opens connections to the receiver.
+pub trait Dial {
+    /// One attempt, complete: name look-up, connect, TLS handshake. Bounded by the configured time-out.
+    /// Cancel safety: dropping the future closes whatever was opened.
+    fn dial(&self) -> LocalBoxFuture<'static, Result<Box<dyn Transport>, DialError>>;
+}
+
+/// Why a receiver could not be reached: one sentence with cause and remedy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DialError(pub String);
+
+/// One open connection to the receiver. Offsets count bytes given to `poll_write` since the connection opened.
+pub trait Transport {
+    /// Hands over some bytes, which begin and continue at frame borders as the caller wrote them before; resolves with
+    /// how many were taken. A UDP transport takes whole octet-counted frames and sends each as a datagram.
+    fn poll_write(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> Poll<io::Result<usize>>;
+    /// Pushes what was taken into the kernel.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    /// Reads and discards what the peer says; resolves only when the connection ended: `Ok(())` for FIN or
+    /// `close_notify`, an error for RST, alert or anything else. Always polled (rule C5).
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    /// How far the connection confirms now; asks the kernel for `tcp_acked` (rule C1).
+    fn look(&mut self) -> io::Result<Look>;
+    /// `close_notify` and `shutdown(SHUT_WR)`; the caller goes on with `look` and `poll_closed` until its deadline.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// What one look at a connection found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Bytes, from the first one given to `poll_write`, that the peer has confirmed at the connection's level.
+    pub confirmed: u64,
+    /// Whether the connection is still established in both directions.
+    pub open: bool,
+}
+
+/// Builds, inside a worker's arbiter, what that worker needs of the outside.
+pub trait WorkerPorts: Send + Sync + 'static {
+    /// A LogHub client with an HTTP client of its own.
+    fn log_hub(&self) -> Rc<dyn LogHub>;
+    /// A dialer of the destination.
+    fn dialer(&self) -> Rc<dyn Dial>;
+    /// Wall clock, in unix seconds.
+    fn unix_seconds(&self) -> i64;
+    /// A seed for jitter.
+    fn seed(&self) -> u64;
+}

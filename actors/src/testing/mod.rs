@@ -1,0 +1,1 @@
+//! What tests use: scripted peers, probes, fault plans, virtual time. Nothing in production imports it.

@@ -1,0 +1,4 @@
+//! The SLS (LogHub) protocol: requests, signatures, replies, errors, compressed bodies and the protobuf inside them.
+
+pub mod error;
+pub mod reply;

@@ -1,0 +1,3 @@
+//! Syslog: priorities, RFC 5424 headers, framings, and the strict parser that the receiver and the tests use.
+
+pub mod gap;

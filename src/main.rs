@@ -1,0 +1,2 @@
+//! The sls-syslog process.
+fn main() {}
