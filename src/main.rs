@@ -1,2 +1,27 @@
-//! The sls-syslog process.
-fn main() {}
+//! The sls-syslog process: command line, settings, logging, signals. What it does is in the library.
+
+mod cli;
+mod demo;
+#[allow(dead_code, reason = "documented codes; not every one has a caller yet")]
+mod exit;
+mod loghub;
+mod receiver;
+mod run;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let layers = cli.settings;
+    match cli.command {
+        Command::Run { flags, args } => run::run(args, &layers.with_flags(flags)),
+        Command::Demo(args) => demo::run(args),
+        Command::Loghub(args) => loghub::run(args),
+        Command::Receiver(args) => receiver::run(args),
+    }
+}

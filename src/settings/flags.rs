@@ -1,0 +1,88 @@
+//! The topmost layer: what the command line says about settings.
+
+use std::path::PathBuf;
+
+/// Where settings come from, beside the environment and the compiled-in defaults. Valid for every subcommand.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Layers {
+    /// Settings file (TOML); else $SLS_SYSLOG_CONFIG, else /etc/sls-syslog/config.toml if it exists.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+
+    /// Sets one key, above file and environment; repeatable. Example: --set destination.port=6514
+    #[arg(long = "set", value_name = "KEY=VALUE", global = true, value_parser = key_value)]
+    pub set: Vec<(String, String)>,
+}
+
+impl Layers {
+    /// Adds the flags that have names of their own.
+    pub fn with_flags(mut self, flags: Flags) -> Self {
+        let named = [
+            ("source.endpoint", flags.endpoint),
+            ("source.project", flags.project),
+            ("source.logstore", flags.logstore),
+            ("source.consumer_group", flags.group),
+            ("source.cursor_start_time", flags.start),
+            ("destination.host", flags.host),
+            ("destination.port", flags.port),
+            ("destination.protocol", flags.protocol),
+            ("destination.framing", flags.framing),
+            ("destination.cert_path", flags.cert_path),
+            ("log.level", flags.log_level),
+            ("log.format", flags.log_format),
+        ];
+        self.set.extend(named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+        self
+    }
+}
+
+/// The settings that a first user needs, as flags of their own. `--set` reaches all others but the secrets, which have
+/// no flag because command lines can be read by everyone on the machine.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Settings")]
+pub struct Flags {
+    /// SLS endpoint, without the project: cn-hangzhou.log.aliyuncs.com [$SLS_ENDPOINT]
+    #[arg(long, value_name = "HOST")]
+    endpoint: Option<String>,
+    /// Project [$SLS_PROJECT]
+    #[arg(long)]
+    project: Option<String>,
+    /// Logstore [$SLS_LOGSTORE]
+    #[arg(long)]
+    logstore: Option<String>,
+    /// Consumer group, created if it does not exist [$SLS_CG]
+    #[arg(long)]
+    group: Option<String>,
+    /// Where a new group begins: begin, end, a time [$SLS_CURSOR_START_TIME]
+    #[arg(long, value_name = "TIME")]
+    start: Option<String>,
+    /// Host name or address of the syslog receiver [$SYSLOG_HOST]
+    #[arg(long)]
+    host: Option<String>,
+    /// Port of the syslog receiver: 514 unless set, 6514 for tls [$SYSLOG_PORT]
+    #[arg(long)]
+    port: Option<String>,
+    /// udp, tcp or tls [$SYSLOG_PROTOCOL]
+    #[arg(long)]
+    protocol: Option<String>,
+    /// lf or octet-counting: how messages are told apart on tcp and tls [$SYSLOG_FRAMING]
+    #[arg(long)]
+    framing: Option<String>,
+    /// PEM file of the certificate authorities to trust for the receiver [$SYSLOG_CA]
+    #[arg(long, value_name = "FILE")]
+    cert_path: Option<String>,
+    /// trace, debug, info, warning, error or critical
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
+    /// terminal or json
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
+        // The text is not repeated: it may hold what was meant to be secret.
+        _ => Err("expected KEY=VALUE, for example destination.port=6514".to_owned()),
+    }
+}

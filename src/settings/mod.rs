@@ -1,0 +1,5 @@
+//! Layered settings: defaults, file, environment, flags.
+
+mod flags;
+
+pub use flags::{Flags, Layers};

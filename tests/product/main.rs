@@ -1,0 +1,3 @@
+//! The promises of the product, on the real binary.
+
+mod settings;
