@@ -1,0 +1,236 @@
+//! Which checkpoint is sent when: per shard the newest settled position, one at a time, never backwards.
+//!
+//! The table sees positions in ledger order only, because a shard's fetcher is their only source and an epoch begins
+//! with a clean slot (I2). Whether a commit may be sent at all is the lease table's word (I3), asked at the last moment.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::cursor::Cursor;
+use super::ids::{Epoch, ShardId};
+
+/// At most this many commits are in flight (rule L3).
+pub const MAX_IN_FLIGHT: usize = 16;
+
+/// The commits of one consumer.
+#[derive(Debug)]
+pub struct CommitTable {
+    interval: Duration,
+    slots: BTreeMap<ShardId, Slot>,
+    /// Last position that SLS confirmed, kept when the lease ends (rule L6).
+    confirmed: BTreeMap<ShardId, Cursor>,
+    in_flight: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    epoch: Epoch,
+    wanted: Option<Wanted>,
+    in_flight: Option<Cursor>,
+    committed: Option<Cursor>,
+    not_before: Instant,
+}
+
+#[derive(Debug)]
+struct Wanted {
+    cursor: Cursor,
+    even_if_unchanged: bool,
+}
+
+/// A commit to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The shard.
+    pub shard: ShardId,
+    /// The lease under which the position was reached.
+    pub epoch: Epoch,
+    /// The position.
+    pub cursor: Cursor,
+}
+
+impl CommitTable {
+    /// A table that commits each shard at most once per `interval`.
+    pub fn new(interval: Duration) -> Self {
+        Self { interval, slots: BTreeMap::new(), confirmed: BTreeMap::new(), in_flight: 0 }
+    }
+
+    /// A lease begins: a clean slot. A commit of an earlier epoch that is still in flight reports to nobody.
+    pub fn begin(&mut self, now: Instant, shard: ShardId, epoch: Epoch) {
+        self.end(shard);
+        let not_before = now + self.interval;
+        self.slots.insert(shard, Slot { epoch, wanted: None, in_flight: None, committed: None, not_before });
+    }
+
+    /// Everything before `cursor` is settled. A position of another epoch is ignored.
+    pub fn ready(&mut self, shard: ShardId, epoch: Epoch, cursor: Cursor, even_if_unchanged: bool) {
+        if let Some(slot) = self.slots.get_mut(&shard).filter(|slot| slot.epoch == epoch) {
+            slot.wanted = Some(Wanted { cursor, even_if_unchanged });
+        }
+    }
+
+    /// The shard is to be released: its newest position is due at once.
+    pub fn flush(&mut self, now: Instant, shard: ShardId) {
+        if let Some(slot) = self.slots.get_mut(&shard) {
+            slot.not_before = slot.not_before.min(now);
+        }
+    }
+
+    /// Whether nothing is left to commit for this lease.
+    pub fn is_done(&self, shard: ShardId, epoch: Epoch) -> bool {
+        let open = |slot: &Slot| slot.epoch == epoch && (slot.wanted.is_some() || slot.in_flight.is_some());
+        !self.slots.get(&shard).is_some_and(open)
+    }
+
+    /// The next commit to send, if one is due and allowed.
+    pub fn next(&mut self, now: Instant, may_commit: impl Fn(ShardId, Epoch) -> bool) -> Option<Order> {
+        if self.in_flight >= MAX_IN_FLIGHT {
+            return None;
+        }
+        for (shard, slot) in &mut self.slots {
+            if slot.in_flight.is_some() || now < slot.not_before || !may_commit(*shard, slot.epoch) {
+                continue;
+            }
+            let Some(wanted) = slot.wanted.take() else { continue };
+            if !wanted.even_if_unchanged && slot.committed.as_ref() == Some(&wanted.cursor) {
+                continue;
+            }
+            self.in_flight += 1;
+            slot.in_flight = Some(wanted.cursor.clone());
+            slot.not_before = now + self.interval;
+            return Some(Order { shard: *shard, epoch: slot.epoch, cursor: wanted.cursor });
+        }
+        None
+    }
+
+    /// A commit ended. A failed one is sent again, unless a newer position has come meanwhile.
+    pub fn ended(&mut self, now: Instant, order: &Order, stored: bool, retry_after: Duration) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if stored {
+            self.confirmed.insert(order.shard, order.cursor.clone());
+        }
+        let Some(slot) = self.slots.get_mut(&order.shard).filter(|slot| slot.epoch == order.epoch) else { return };
+        slot.in_flight = None;
+        if stored {
+            slot.committed = Some(order.cursor.clone());
+        } else {
+            slot.not_before = now + retry_after;
+            slot.wanted.get_or_insert_with(|| Wanted { cursor: order.cursor.clone(), even_if_unchanged: true });
+        }
+    }
+
+    /// The lease has ended.
+    pub fn end(&mut self, shard: ShardId) {
+        self.slots.remove(&shard);
+    }
+
+    /// The last position of the shard that SLS confirmed to this process.
+    pub fn last_confirmed(&self, shard: ShardId) -> Option<&Cursor> {
+        self.confirmed.get(&shard)
+    }
+
+    /// The next moment at which [`CommitTable::next`] may have something.
+    pub fn next_event(&self) -> Option<Instant> {
+        if self.in_flight >= MAX_IN_FLIGHT {
+            return None;
+        }
+        let waiting = |slot: &&Slot| slot.wanted.is_some() && slot.in_flight.is_none();
+        self.slots.values().filter(waiting).map(|slot| slot.not_before).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_secs(3);
+    const RETRY: Duration = Duration::from_secs(1);
+
+    fn cursor(n: u32) -> Cursor {
+        Cursor::new(&format!("c{n}")).expect("printable")
+    }
+
+    fn table(now: Instant, shards: u32) -> CommitTable {
+        let mut table = CommitTable::new(INTERVAL);
+        for shard in 0..shards {
+            table.begin(now, ShardId(shard), Epoch(1));
+        }
+        table
+    }
+
+    fn next(table: &mut CommitTable, now: Instant) -> Option<Order> {
+        table.next(now, |_, _| true)
+    }
+
+    #[test]
+    fn i2_the_newest_position_is_sent_once_per_interval_one_at_a_time() {
+        let now = Instant::now();
+        let mut table = table(now, 1);
+        table.ready(ShardId(0), Epoch(1), cursor(1), false);
+        assert_eq!(next(&mut table, now), None);
+        table.ready(ShardId(0), Epoch(1), cursor(2), false);
+        let first = next(&mut table, now + INTERVAL).expect("due");
+        assert_eq!(first.cursor, cursor(2));
+        table.ready(ShardId(0), Epoch(1), cursor(3), false);
+        assert_eq!(next(&mut table, now + 3 * INTERVAL), None, "one is in flight");
+        table.ended(now + 3 * INTERVAL, &first, true, RETRY);
+        assert_eq!(next(&mut table, now + 3 * INTERVAL).map(|o| o.cursor), Some(cursor(3)));
+    }
+
+    #[test]
+    fn l3_sixteen_commits_are_in_flight_and_a_timed_out_one_is_sent_again_with_the_newest_position() {
+        let now = Instant::now();
+        let mut table = table(now, 20);
+        for shard in 0..20 {
+            table.ready(ShardId(shard), Epoch(1), cursor(1), false);
+        }
+        let due = now + INTERVAL;
+        let orders: Vec<Order> = std::iter::from_fn(|| next(&mut table, due)).collect();
+        assert_eq!(orders.len(), MAX_IN_FLIGHT);
+        table.ended(due, &orders[0], false, RETRY);
+        let next_order = next(&mut table, due).expect("a place is free");
+        assert_eq!(next_order.shard, ShardId(16));
+        table.ended(due, &next_order, true, RETRY);
+        table.ready(ShardId(0), Epoch(1), cursor(9), false);
+        assert_eq!(next(&mut table, due + RETRY).map(|o| (o.shard, o.cursor)), Some((ShardId(0), cursor(9))));
+    }
+
+    #[test]
+    fn i3_a_position_of_a_stale_epoch_is_never_sent() {
+        let now = Instant::now();
+        let mut table = table(now, 1);
+        table.ready(ShardId(0), Epoch(1), cursor(5), false);
+        table.begin(now, ShardId(0), Epoch(2));
+        table.ready(ShardId(0), Epoch(1), cursor(6), false);
+        assert_eq!(next(&mut table, now + INTERVAL), None);
+        table.ready(ShardId(0), Epoch(2), cursor(1), false);
+        assert_eq!(table.next(now + INTERVAL, |_, epoch| epoch == Epoch(1)), None);
+        assert_eq!(table.next(now + INTERVAL, |_, epoch| epoch == Epoch(2)).map(|o| o.epoch), Some(Epoch(2)));
+    }
+
+    #[test]
+    fn l5_an_unchanged_position_is_sent_only_when_asked_for() {
+        let now = Instant::now();
+        let mut table = table(now, 1);
+        table.ready(ShardId(0), Epoch(1), cursor(1), false);
+        let order = next(&mut table, now + INTERVAL).expect("due");
+        table.ended(now + INTERVAL, &order, true, RETRY);
+        table.ready(ShardId(0), Epoch(1), cursor(1), false);
+        assert_eq!(next(&mut table, now + 9 * INTERVAL), None);
+        table.ready(ShardId(0), Epoch(1), cursor(1), true);
+        assert!(next(&mut table, now + 9 * INTERVAL).is_some());
+    }
+
+    #[test]
+    fn a_release_flushes_without_waiting_for_the_interval() {
+        let now = Instant::now();
+        let mut table = table(now, 1);
+        table.ready(ShardId(0), Epoch(1), cursor(1), false);
+        table.flush(now, ShardId(0));
+        let order = next(&mut table, now).expect("flushed");
+        assert!(!table.is_done(ShardId(0), Epoch(1)));
+        table.ended(now, &order, true, RETRY);
+        assert!(table.is_done(ShardId(0), Epoch(1)));
+        table.end(ShardId(0));
+        assert_eq!(table.last_confirmed(ShardId(0)), Some(&cursor(1)));
+    }
+}

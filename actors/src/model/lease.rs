@@ -1,0 +1,460 @@
+//! Which shards this process holds, since when, and until when it may act on that.
+//!
+//! SLS tells by its answers to heartbeats which shards are ours; it has no fencing token. So the table is careful with
+//! time: a lease counts from the moment the last answered heartbeat was *sent* and ends well before the group's timeout
+//! (rule L2). A shard that an answer omits is still ours until we stop listing it: it is drained first (rule L1).
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::ids::{Epoch, ShardId};
+
+/// All leases of one consumer.
+#[derive(Debug)]
+pub struct LeaseTable {
+    wanted_interval: Duration,
+    group_timeout: Duration,
+    drain_timeout: Duration,
+    leases: BTreeMap<ShardId, Lease>,
+    last_epoch: u64,
+    /// When the last heartbeat that was answered had been sent.
+    confirmed_at: Option<Instant>,
+    sent_at: Option<Instant>,
+    due: Instant,
+    stopping: bool,
+}
+
+#[derive(Debug)]
+struct Lease {
+    epoch: Epoch,
+    state: State,
+    /// Fetchers of this acquisition that ended by a panic.
+    panics: u32,
+}
+
+/// What is true of one lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Ours; its fetcher runs.
+    Held,
+    /// Ours; its fetcher ended by a panic and is started again at that moment.
+    Restarting { at: Instant },
+    /// Ours until we stop listing it; its fetcher settles what it has pulled.
+    Draining { deadline: Instant },
+    /// Ours until we stop listing it; its fetcher has ended, its last commit is under way.
+    Closing { deadline: Instant },
+    /// Not ours any more; its fetcher has not ended yet. If it is handed to us again meanwhile, it is started after that.
+    Abandoned { reacquired: bool },
+}
+
+/// What the Coordinator is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Start a fetcher.
+    Start(ShardId, Epoch),
+    /// Tell the fetcher to drain.
+    Drain(ShardId, Epoch, Instant),
+    /// Tell the fetcher that the lease is lost.
+    Abandon(ShardId, Epoch),
+    /// Commit what is settled now, then [`LeaseTable::released`].
+    Flush(ShardId, Epoch),
+    /// The lease has ended, lost or given back.
+    Released {
+        /// Which.
+        shard: ShardId,
+        /// Its epoch.
+        epoch: Epoch,
+        /// Lost rather than given back.
+        lost: bool,
+    },
+}
+
+/// First and longest pause before a fetcher that panicked is started again.
+const RESTART: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
+
+impl LeaseTable {
+    /// Nothing held; the first heartbeat is due at once.
+    pub fn new(now: Instant, wanted_interval: Duration, group_timeout: Duration, drain_timeout: Duration) -> Self {
+        Self {
+            wanted_interval,
+            group_timeout,
+            drain_timeout,
+            leases: BTreeMap::new(),
+            last_epoch: 0,
+            confirmed_at: None,
+            sent_at: None,
+            due: now,
+            stopping: false,
+        }
+    }
+
+    /// The group's timeout was read (again).
+    pub fn set_group_timeout(&mut self, timeout: Duration) {
+        self.group_timeout = timeout;
+    }
+
+    /// Time between heartbeats: the setting, but at most half of the group's timeout (rule L4).
+    pub fn interval(&self) -> Duration {
+        self.wanted_interval.min(self.group_timeout / 2)
+    }
+
+    /// How long one heartbeat may take (rule L2).
+    pub fn heartbeat_limit(&self) -> Duration {
+        (self.interval() / 4).max(Duration::from_millis(250))
+    }
+
+    /// How long after it was sent an answered heartbeat keeps leases alive, by our own clock (rule L2).
+    pub fn lease_age_limit(&self) -> Duration {
+        self.group_timeout.mul_f64(0.9)
+    }
+
+    /// Begins a heartbeat if one is due and none is under way: the shards to list.
+    pub fn begin_heartbeat(&mut self, now: Instant) -> Option<Vec<ShardId>> {
+        if self.sent_at.is_some() || now < self.due {
+            return None;
+        }
+        self.sent_at = Some(now);
+        let listed = |lease: &Lease| !matches!(lease.state, State::Abandoned { .. });
+        Some(self.leases.iter().filter(|(_, lease)| listed(lease)).map(|(shard, _)| *shard).collect())
+    }
+
+    /// The heartbeat was answered in time, with the shards that are ours from now on.
+    pub fn heartbeat_answered(&mut self, now: Instant, owned: &[ShardId]) -> Vec<Decision> {
+        let Some(sent_at) = self.sent_at.take() else { return Vec::new() };
+        self.confirmed_at = Some(sent_at);
+        self.due = (sent_at + self.interval()).max(now);
+        let mut decisions = Vec::new();
+        for shard in owned {
+            match self.leases.get_mut(shard) {
+                None if !self.stopping => decisions.push(self.start(*shard, 0)),
+                Some(Lease { state: State::Abandoned { reacquired }, .. }) => *reacquired = !self.stopping,
+                _ => {}
+            }
+        }
+        let deadline = now + self.drain_timeout;
+        for (shard, lease) in &mut self.leases {
+            if owned.contains(shard) {
+                continue;
+            }
+            match &mut lease.state {
+                State::Held => {
+                    lease.state = State::Draining { deadline };
+                    decisions.push(Decision::Drain(*shard, lease.epoch, deadline));
+                }
+                State::Restarting { .. } => lease.state = State::Closing { deadline: now },
+                State::Abandoned { reacquired } => *reacquired = false,
+                State::Draining { .. } | State::Closing { .. } => {}
+            }
+        }
+        decisions
+    }
+
+    /// The heartbeat failed or came too late; it is repeated soon.
+    pub fn heartbeat_failed(&mut self, now: Instant) {
+        self.sent_at = None;
+        self.due = now + self.interval() / 20;
+    }
+
+    /// SLS does not know us as a consumer any more, or our own clock says that it may not: everything is lost.
+    pub fn lose_all(&mut self) -> Vec<Decision> {
+        self.confirmed_at = None;
+        let shards: Vec<ShardId> = self.leases.keys().copied().collect();
+        shards.into_iter().flat_map(|shard| self.lose_current(shard)).collect()
+    }
+
+    /// SLS says that another consumer holds the shard.
+    pub fn lose(&mut self, shard: ShardId, epoch: Epoch) -> Vec<Decision> {
+        match self.leases.get(&shard) {
+            Some(lease) if lease.epoch == epoch => self.lose_current(shard),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What time alone changes: leases that are too old, fetchers that are to start again, flushes that took too long.
+    pub fn tick(&mut self, now: Instant) -> Vec<Decision> {
+        if self.confirmed_at.is_some_and(|at| now >= at + self.lease_age_limit()) {
+            return self.lose_all();
+        }
+        let mut decisions = Vec::new();
+        let shards: Vec<ShardId> = self.leases.keys().copied().collect();
+        for shard in shards {
+            let Some(lease) = self.leases.get_mut(&shard) else { continue };
+            match lease.state {
+                State::Restarting { at } if now >= at => {
+                    let panics = lease.panics;
+                    decisions.push(self.start(shard, panics));
+                }
+                State::Closing { deadline } if now >= deadline => {
+                    decisions.extend(self.released(shard, self.leases[&shard].epoch));
+                }
+                _ => {}
+            }
+        }
+        decisions
+    }
+
+    /// The next moment at which [`LeaseTable::tick`] or [`LeaseTable::begin_heartbeat`] has something to do.
+    pub fn next_event(&self) -> Option<Instant> {
+        let heartbeat = self.sent_at.is_none().then_some(self.due);
+        let expiry = self.confirmed_at.filter(|_| !self.leases.is_empty()).map(|at| at + self.lease_age_limit());
+        let timed = self.leases.values().filter_map(|lease| match lease.state {
+            State::Restarting { at } => Some(at),
+            State::Closing { deadline } => Some(deadline),
+            _ => None,
+        });
+        timed.chain(heartbeat).chain(expiry).min()
+    }
+
+    /// A fetcher ended as told, or because SLS does not know its shard any more.
+    pub fn fetcher_ended(&mut self, now: Instant, shard: ShardId, epoch: Epoch) -> Vec<Decision> {
+        let Some(lease) = self.leases.get_mut(&shard).filter(|lease| lease.epoch == epoch) else { return Vec::new() };
+        match lease.state {
+            State::Draining { deadline } => {
+                lease.state = State::Closing { deadline };
+                vec![Decision::Flush(shard, epoch)]
+            }
+            State::Held => {
+                lease.state = State::Closing { deadline: now + self.drain_timeout };
+                vec![Decision::Flush(shard, epoch)]
+            }
+            State::Abandoned { reacquired } => {
+                self.leases.remove(&shard);
+                if reacquired && !self.stopping { vec![self.start(shard, 0)] } else { Vec::new() }
+            }
+            State::Restarting { .. } | State::Closing { .. } => Vec::new(),
+        }
+    }
+
+    /// A fetcher is gone without having said why: a panic. While the lease is held it is started again, ever later.
+    pub fn fetcher_lost(&mut self, now: Instant, shard: ShardId, epoch: Epoch) -> Vec<Decision> {
+        let Some(lease) = self.leases.get_mut(&shard).filter(|lease| lease.epoch == epoch) else { return Vec::new() };
+        match lease.state {
+            State::Held => {
+                let pause = RESTART.0.saturating_mul(1 << lease.panics.min(16)).min(RESTART.1);
+                lease.panics += 1;
+                lease.state = State::Restarting { at: now + pause };
+                Vec::new()
+            }
+            State::Draining { .. } | State::Abandoned { .. } => self.fetcher_ended(now, shard, epoch),
+            State::Restarting { .. } | State::Closing { .. } => Vec::new(),
+        }
+    }
+
+    /// The last commit of a closing shard is done, or given up: it is not listed any more.
+    pub fn released(&mut self, shard: ShardId, epoch: Epoch) -> Vec<Decision> {
+        let closing = |lease: &&Lease| lease.epoch == epoch && matches!(lease.state, State::Closing { .. });
+        if self.leases.get(&shard).filter(closing).is_none() {
+            return Vec::new();
+        }
+        self.leases.remove(&shard);
+        // A heartbeat at once, so that whoever waits for the shard gets it.
+        self.due = self.confirmed_at.unwrap_or(self.due).min(self.due);
+        vec![Decision::Released { shard, epoch, lost: false }]
+    }
+
+    /// Take no new leases and drain all that are held, until `deadline`.
+    pub fn stop(&mut self, deadline: Instant) -> Vec<Decision> {
+        self.stopping = true;
+        let mut decisions = Vec::new();
+        for (shard, lease) in &mut self.leases {
+            match lease.state {
+                State::Held => {
+                    lease.state = State::Draining { deadline };
+                    decisions.push(Decision::Drain(*shard, lease.epoch, deadline));
+                }
+                State::Restarting { .. } => lease.state = State::Closing { deadline },
+                _ => {}
+            }
+        }
+        decisions
+    }
+
+    /// I3: whether a commit for this shard may be sent now under this epoch.
+    pub fn may_commit(&self, now: Instant, shard: ShardId, epoch: Epoch) -> bool {
+        let ours = |lease: &Lease| lease.epoch == epoch && !matches!(lease.state, State::Abandoned { .. });
+        let fresh = self.confirmed_at.is_some_and(|at| now < at + self.lease_age_limit());
+        fresh && self.leases.get(&shard).is_some_and(ours)
+    }
+
+    /// Whether nothing is held and no fetcher is ending.
+    pub fn is_empty(&self) -> bool {
+        self.leases.is_empty()
+    }
+
+    /// The shards that are ours, ascending.
+    pub fn held(&self) -> impl Iterator<Item = (ShardId, Epoch)> + '_ {
+        let ours = |lease: &Lease| !matches!(lease.state, State::Abandoned { .. });
+        self.leases.iter().filter(move |(_, lease)| ours(lease)).map(|(shard, lease)| (*shard, lease.epoch))
+    }
+
+    /// When the last answered heartbeat was sent.
+    pub fn confirmed_at(&self) -> Option<Instant> {
+        self.confirmed_at
+    }
+
+    fn start(&mut self, shard: ShardId, panics: u32) -> Decision {
+        self.last_epoch += 1;
+        let epoch = Epoch(self.last_epoch);
+        self.leases.insert(shard, Lease { epoch, state: State::Held, panics });
+        Decision::Start(shard, epoch)
+    }
+
+    fn lose_current(&mut self, shard: ShardId) -> Vec<Decision> {
+        let Some(lease) = self.leases.get_mut(&shard) else { return Vec::new() };
+        let epoch = lease.epoch;
+        let released = Decision::Released { shard, epoch, lost: true };
+        match lease.state {
+            State::Held | State::Draining { .. } => {
+                lease.state = State::Abandoned { reacquired: false };
+                vec![Decision::Abandon(shard, epoch), released]
+            }
+            State::Restarting { .. } | State::Closing { .. } => {
+                self.leases.remove(&shard);
+                vec![released]
+            }
+            State::Abandoned { .. } => {
+                lease.state = State::Abandoned { reacquired: false };
+                Vec::new()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn ids(shards: &[u32]) -> Vec<ShardId> {
+        shards.iter().map(|shard| ShardId(*shard)).collect()
+    }
+
+    /// A table whose first heartbeat, sent at `now`, was answered with `shards`.
+    fn holding(now: Instant, shards: &[u32]) -> (LeaseTable, Vec<Decision>) {
+        let mut table = LeaseTable::new(now, 20 * SECOND, 40 * SECOND, 25 * SECOND);
+        assert_eq!(table.begin_heartbeat(now), Some(vec![]));
+        let decisions = table.heartbeat_answered(now, &ids(shards));
+        (table, decisions)
+    }
+
+    fn beat(table: &mut LeaseTable, now: Instant, owned: &[u32]) -> (Vec<ShardId>, Vec<Decision>) {
+        let listed = table.begin_heartbeat(now).expect("due");
+        let decisions = table.heartbeat_answered(now, &ids(owned));
+        (listed, decisions)
+    }
+
+    #[test]
+    fn an_answer_starts_what_is_new_and_drains_what_it_omits() {
+        let now = Instant::now();
+        let (mut table, started) = holding(now, &[1, 2]);
+        assert_eq!(started, [Decision::Start(ShardId(1), Epoch(1)), Decision::Start(ShardId(2), Epoch(2))]);
+        let later = now + 20 * SECOND;
+        let (listed, decisions) = beat(&mut table, later, &[2, 3]);
+        assert_eq!(listed, ids(&[1, 2]));
+        assert_eq!(
+            decisions,
+            [Decision::Start(ShardId(3), Epoch(3)), Decision::Drain(ShardId(1), Epoch(1), later + 25 * SECOND)]
+        );
+    }
+
+    #[test]
+    fn l1_a_shard_in_transfer_is_listed_until_its_last_commit_and_then_left_out_at_once() {
+        let now = Instant::now();
+        let (mut table, _) = holding(now, &[1]);
+        let t = now + 20 * SECOND;
+        beat(&mut table, t, &[]);
+        assert_eq!(table.fetcher_ended(t, ShardId(1), Epoch(1)), [Decision::Flush(ShardId(1), Epoch(1))]);
+        assert!(table.may_commit(t, ShardId(1), Epoch(1)));
+        let t = t + 20 * SECOND;
+        assert_eq!(beat(&mut table, t, &[]).0, ids(&[1]));
+        let released = Decision::Released { shard: ShardId(1), epoch: Epoch(1), lost: false };
+        assert_eq!(table.released(ShardId(1), Epoch(1)), [released]);
+        assert!(!table.may_commit(t, ShardId(1), Epoch(1)));
+        assert_eq!(table.begin_heartbeat(t), Some(vec![]), "without waiting for the interval");
+    }
+
+    #[test]
+    fn l1_a_stuck_last_commit_does_not_hold_the_shard_beyond_the_deadline() {
+        let now = Instant::now();
+        let (mut table, _) = holding(now, &[1]);
+        let t = now + 20 * SECOND;
+        beat(&mut table, t, &[]);
+        table.fetcher_ended(t, ShardId(1), Epoch(1));
+        assert_eq!(table.tick(t + 24 * SECOND), []);
+        beat(&mut table, t + 20 * SECOND, &[]);
+        assert!(matches!(table.tick(t + 25 * SECOND)[..], [Decision::Released { lost: false, .. }]));
+    }
+
+    #[test]
+    fn l2_a_lease_counts_from_the_sending_and_ends_before_the_groups_timeout() {
+        let now = Instant::now();
+        let mut table = LeaseTable::new(now, 20 * SECOND, 40 * SECOND, 25 * SECOND);
+        table.begin_heartbeat(now);
+        table.heartbeat_answered(now + 4 * SECOND, &ids(&[1]));
+        assert!(table.may_commit(now + 35 * SECOND, ShardId(1), Epoch(1)));
+        assert!(!table.may_commit(now + 36 * SECOND, ShardId(1), Epoch(1)), "I3");
+        let lost = Decision::Released { shard: ShardId(1), epoch: Epoch(1), lost: true };
+        assert_eq!(table.tick(now + 36 * SECOND), [Decision::Abandon(ShardId(1), Epoch(1)), lost]);
+    }
+
+    #[test]
+    fn l2_a_failed_heartbeat_is_repeated_soon_and_one_is_in_flight_at_a_time() {
+        let now = Instant::now();
+        let (mut table, _) = holding(now, &[1]);
+        let t = now + 20 * SECOND;
+        assert!(table.begin_heartbeat(t).is_some());
+        assert!(table.begin_heartbeat(t + 60 * SECOND).is_none());
+        table.heartbeat_failed(t + 5 * SECOND);
+        assert!(table.begin_heartbeat(t + 5 * SECOND).is_none());
+        assert!(table.begin_heartbeat(t + 6 * SECOND).is_some());
+        assert_eq!(table.heartbeat_limit(), 5 * SECOND);
+    }
+
+    #[test]
+    fn a_lost_shard_is_not_listed_and_starts_again_only_when_its_old_fetcher_has_ended() {
+        let now = Instant::now();
+        let (mut table, _) = holding(now, &[1]);
+        let lost = Decision::Released { shard: ShardId(1), epoch: Epoch(1), lost: true };
+        assert_eq!(table.lose_all(), [Decision::Abandon(ShardId(1), Epoch(1)), lost]);
+        let t = now + 20 * SECOND;
+        let (listed, decisions) = beat(&mut table, t, &[1]);
+        assert_eq!((listed, decisions), (vec![], vec![]));
+        assert!(!table.may_commit(t, ShardId(1), Epoch(1)), "I3: the epoch is stale");
+        assert_eq!(table.fetcher_ended(t, ShardId(1), Epoch(1)), [Decision::Start(ShardId(1), Epoch(2))]);
+        assert!(table.may_commit(t, ShardId(1), Epoch(2)));
+        assert!(!table.may_commit(t, ShardId(1), Epoch(1)));
+    }
+
+    #[test]
+    fn a_panicked_fetcher_is_started_again_under_a_new_epoch_while_the_lease_lasts() {
+        let now = Instant::now();
+        let (mut table, _) = holding(now, &[1]);
+        assert_eq!(table.fetcher_lost(now, ShardId(1), Epoch(1)), []);
+        assert_eq!(table.tick(now), []);
+        assert_eq!(table.tick(now + SECOND), [Decision::Start(ShardId(1), Epoch(2))]);
+        table.fetcher_lost(now, ShardId(1), Epoch(2));
+        assert_eq!(table.tick(now + SECOND / 2), [], "ever later");
+        assert_eq!(table.tick(now + SECOND), [Decision::Start(ShardId(1), Epoch(3))]);
+    }
+
+    #[test]
+    fn a_stop_takes_no_new_leases_and_drains_what_is_held() {
+        let now = Instant::now();
+        let (mut table, _) = holding(now, &[1]);
+        let deadline = now + 25 * SECOND;
+        assert_eq!(table.stop(deadline), [Decision::Drain(ShardId(1), Epoch(1), deadline)]);
+        let (listed, decisions) = beat(&mut table, now + 20 * SECOND, &[1, 2]);
+        assert_eq!((listed, decisions), (ids(&[1]), vec![]));
+        table.fetcher_ended(now, ShardId(1), Epoch(1));
+        table.released(ShardId(1), Epoch(1));
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn l4_the_interval_is_at_most_half_of_the_groups_timeout() {
+        let mut table = LeaseTable::new(Instant::now(), 20 * SECOND, 40 * SECOND, SECOND);
+        table.set_group_timeout(10 * SECOND);
+        assert_eq!(table.interval(), 5 * SECOND);
+    }
+}

@@ -1,0 +1,130 @@
+//! How long a shard rests between two pulls, and how many log groups it asks for.
+//!
+//! Back to back while behind, short rests while a little comes, growing ones up to the ceiling while nothing does;
+//! quota refusals and failures rest longer, each shard by itself.
+
+use std::time::Duration;
+
+/// The pace of one shard.
+#[derive(Debug)]
+pub struct PullPace {
+    ceiling: Duration,
+    max_count: u32,
+    count: u32,
+    rest: Duration,
+    failures: u32,
+}
+
+/// A raw answer of this size counts as full, as the official libraries see it.
+const FULL_RAW_BYTES: u64 = 4 << 20;
+/// The first rest after an empty answer, and the longest after a partial one.
+const SHORT_REST: Duration = Duration::from_millis(100);
+/// First and longest rest after a failure that a repeat may mend.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+/// Longest rest after a quota refusal.
+const QUOTA_MAX: Duration = Duration::from_secs(10);
+
+impl PullPace {
+    /// A pace that never rests longer than `ceiling` while all is well, asking for `max_count` log groups.
+    pub fn new(ceiling: Duration, max_count: u32) -> Self {
+        Self { ceiling, max_count, count: max_count, rest: Duration::ZERO, failures: 0 }
+    }
+
+    /// Log groups to ask for now.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// An answer came: how long to rest before the next pull.
+    pub fn answered(&mut self, log_groups: u32, raw_bytes: u64, end_of_shard: Option<bool>) -> Duration {
+        self.failures = 0;
+        if log_groups == 0 {
+            self.rest = (self.rest * 2).max(SHORT_REST).min(self.ceiling);
+            return self.rest;
+        }
+        self.rest = Duration::ZERO;
+        let full = log_groups >= self.count || raw_bytes >= FULL_RAW_BYTES || end_of_shard == Some(false);
+        self.count = (self.count * 2).min(self.max_count);
+        if full {
+            return Duration::ZERO;
+        }
+        let filled = (f64::from(log_groups) / f64::from(self.max_count)).max(raw_bytes as f64 / FULL_RAW_BYTES as f64);
+        SHORT_REST.min(self.ceiling).mul_f64(1.0 - filled.min(1.0))
+    }
+
+    /// The last logs came from here on: something failed that a repeat may mend. `jitter` is in 0..1.
+    pub fn failed(&mut self, jitter: f64) -> Duration {
+        self.grow(RETRY.0, RETRY.1, jitter)
+    }
+
+    /// A quota was hit; rest at least `at_least`. `jitter` is in 0..1.
+    pub fn slowed_down(&mut self, at_least: Duration, jitter: f64) -> Duration {
+        self.grow(at_least, QUOTA_MAX.max(at_least), jitter)
+    }
+
+    /// The answer was too large, cut short or unreadable: ask for half as much (rules O2, M2).
+    pub fn halve(&mut self) {
+        self.count = (self.count / 2).max(1);
+    }
+
+    /// Ask for just this many next (a reply that was dropped for want of memory is pulled again as it was).
+    pub fn ask_for(&mut self, count: u32) {
+        self.count = count.clamp(1, self.max_count);
+    }
+
+    fn grow(&mut self, first: Duration, longest: Duration, jitter: f64) -> Duration {
+        let rest = first.saturating_mul(1 << self.failures.min(16)).min(longest);
+        self.failures = self.failures.saturating_add(1);
+        // At least the first rest, so that a quota's own minimum is kept; the jitter adds up to a quarter.
+        rest.mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 4.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace() -> PullPace {
+        PullPace::new(Duration::from_secs(1), 1000)
+    }
+
+    #[test]
+    fn behind_means_back_to_back() {
+        assert_eq!(pace().answered(1000, 500_000, None), Duration::ZERO);
+        assert_eq!(pace().answered(10, 4 << 20, None), Duration::ZERO);
+        assert_eq!(pace().answered(10, 1000, Some(false)), Duration::ZERO);
+    }
+
+    #[test]
+    fn idle_rests_grow_to_the_ceiling_and_end_with_the_first_log() {
+        let mut pace = pace();
+        let rests: Vec<u128> = (0..6).map(|_| pace.answered(0, 0, Some(true)).as_millis()).collect();
+        assert_eq!(rests, [100, 200, 400, 800, 1000, 1000]);
+        assert!(pace.answered(1, 100, Some(true)) <= SHORT_REST);
+        assert_eq!(pace.answered(0, 0, Some(true)), SHORT_REST);
+    }
+
+    #[test]
+    fn quota_refusals_rest_at_least_as_long_as_asked_and_grow_to_ten_seconds() {
+        let mut pace = pace();
+        let second = Duration::from_secs(1);
+        assert_eq!(pace.slowed_down(second, 0.0), second);
+        assert_eq!(pace.slowed_down(second, 0.0), 2 * second);
+        let late = (0..9).map(|_| pace.slowed_down(second, 1.0)).last().expect("nine");
+        assert_eq!(late, QUOTA_MAX.mul_f64(1.25));
+    }
+
+    #[test]
+    fn a_halved_count_recovers_with_good_answers() {
+        let mut pace = pace();
+        pace.halve();
+        pace.halve();
+        assert_eq!(pace.count(), 250);
+        pace.answered(250, 1000, None);
+        assert_eq!(pace.count(), 500);
+        for _ in 0..20 {
+            pace.halve();
+        }
+        assert_eq!(pace.count(), 1);
+    }
+}

@@ -1,0 +1,616 @@
+//! One shard under one lease: what its fetcher does next.
+//!
+//! The machine answers with at most one job at a time (ask for the checkpoint, ask for a cursor, pull), so order needs
+//! no further care. It owns the shard's ledger and pace. Everything ends in one of three ways: told to abandon, told to
+//! drain, or SLS does not know the shard any more.
+
+use std::time::{Duration, Instant};
+
+use super::cursor::Cursor;
+use super::ids::{Generation, Sequence};
+use super::ledger::{Ledger, Position};
+use super::pull_pace::PullPace;
+
+/// The machine of one shard within one epoch.
+#[derive(Debug)]
+pub struct ShardMachine {
+    stage: Stage,
+    stop: Option<Stop>,
+    job_running: bool,
+    rest_until: Option<Instant>,
+    ledger: Ledger,
+    pace: PullPace,
+    memory: Memory,
+    /// Used when SLS has no checkpoint although we have read this shard before (the group was made anew, rule L6).
+    resume: Option<Cursor>,
+    readonly_since: Option<Instant>,
+    end_committed: Option<Instant>,
+    ready: Option<Ready>,
+}
+
+/// Where the machine stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stage {
+    /// The checkpoint is not known yet.
+    NeedCheckpoint,
+    /// Nothing was ever committed: reading begins at the oldest log kept.
+    NeedBegin,
+    /// The cursor `lost` is not valid any more: reading goes on at the oldest log kept, behind a gap record (L7).
+    NeedOldest { lost: Cursor },
+    /// Reading at `cursor`.
+    Reading { cursor: Cursor },
+    /// SLS does not know the shard; its gap record is entered and ends the shard when it is confirmed (L7).
+    Gone,
+}
+
+/// Why a shard stops; the stronger reason replaces the weaker one, never the reverse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    Requested { deadline: Instant },
+    Lost,
+}
+
+/// How much memory a pull may take.
+#[derive(Debug, Clone, Copy)]
+struct Memory {
+    /// What the shard's answers took lately: reserved before the next pull.
+    recent: usize,
+    /// All that there is for bodies and raw log groups.
+    most: usize,
+}
+
+/// What the fetcher is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Start this job and report its end.
+    Start(Job),
+    /// Nothing until the next event, or until then.
+    Wait(Option<Instant>),
+    /// End: nothing more can or may settle.
+    End(End),
+}
+
+/// A request to SLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Job {
+    /// GetCheckPoint.
+    Checkpoint,
+    /// GetCursor `from=begin`.
+    OldestCursor,
+    /// PullLogs, after reserving `reserve` bytes.
+    Pull {
+        /// Where to read.
+        cursor: Cursor,
+        /// Log groups to ask for.
+        count: u32,
+        /// Bytes to reserve for body and raw log groups.
+        reserve: usize,
+    },
+}
+
+/// How a shard ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// As told.
+    Stopped,
+    /// SLS does not know it any more.
+    Gone,
+}
+
+/// The headers of an answer to a pull, as far as they decide something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Cursor after the answer.
+    pub next: Option<Cursor>,
+    /// Log groups in it.
+    pub log_groups: u32,
+    /// Bytes once decompressed.
+    pub raw_bytes: u64,
+    /// Bytes that body and raw log groups take together.
+    pub memory: usize,
+    /// Whether it reaches the shard's present end, where told.
+    pub end_of_shard: Option<bool>,
+    /// Unix seconds of receipt, where told.
+    pub received_s: Option<i64>,
+}
+
+/// What to do with an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Format the body under this number.
+    Deliver(Generation, Sequence),
+    /// Deliver a gap record under this number, in place of what lies between the cursors.
+    Gap(Generation, Sequence, Gap),
+    /// Drop it: nothing in it, or it belongs to a failed generation, or there was no room for it.
+    Drop,
+    /// Drop it: it makes no sense (rule O3), for this reason.
+    Odd(&'static str),
+}
+
+/// What a gap record has to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// First position that is missing.
+    pub from: Cursor,
+    /// Position after the last that is missing; the same where it is unknown.
+    pub to: Cursor,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// A position to commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    /// The position.
+    pub position: Position,
+    /// Commit it even if it equals the last commit (rule L5).
+    pub even_if_unchanged: bool,
+}
+
+/// Largest raw size of one answer, in bytes; a single log group beyond it is a gap (rule M2).
+pub const MAX_RAW_BYTES: u64 = 64 << 20;
+/// What the first pull of a shard reserves, in bytes.
+const FIRST_RESERVE: usize = 256 << 10;
+/// How often the end of a read-only shard is committed again while SLS lists it (rule L5).
+const END_COMMIT_EVERY: Duration = Duration::from_secs(600);
+
+impl ShardMachine {
+    /// A shard whose checkpoint is not known yet. `memory` is the worker's share for bodies, in bytes.
+    pub fn new(pace: PullPace, memory: usize, resume: Option<Cursor>) -> Self {
+        Self {
+            stage: Stage::NeedCheckpoint,
+            stop: None,
+            job_running: false,
+            rest_until: None,
+            ledger: Ledger::default(),
+            pace,
+            memory: Memory { recent: FIRST_RESERVE.min(memory), most: memory },
+            resume,
+            readonly_since: None,
+            end_committed: None,
+            ready: None,
+        }
+    }
+
+    /// What to do now.
+    pub fn next(&mut self, now: Instant) -> Next {
+        match self.stop {
+            Some(Stop::Lost) => return Next::End(End::Stopped),
+            Some(Stop::Requested { deadline }) => {
+                let nothing_can_settle =
+                    self.ledger.is_empty() || self.ledger.has_failed() && self.ledger.pending() == 0;
+                let done = nothing_can_settle || now >= deadline;
+                return if done { Next::End(End::Stopped) } else { Next::Wait(Some(deadline)) };
+            }
+            None => {}
+        }
+        if self.job_running {
+            return Next::Wait(None);
+        }
+        if self.ledger.has_failed() {
+            match self.ledger.rewind() {
+                Some(cursor) => self.stage = Stage::Reading { cursor },
+                None => return Next::Wait(None),
+            }
+        }
+        if let Some(until) = self.rest_until.filter(|until| *until > now) {
+            return Next::Wait(Some(until));
+        }
+        self.rest_until = None;
+        let job = match &self.stage {
+            Stage::NeedCheckpoint => Job::Checkpoint,
+            Stage::NeedBegin | Stage::NeedOldest { .. } => Job::OldestCursor,
+            Stage::Reading { cursor } => {
+                Job::Pull { cursor: cursor.clone(), count: self.pace.count(), reserve: self.memory.recent }
+            }
+            Stage::Gone if self.ledger.is_empty() => return Next::End(End::Gone),
+            Stage::Gone => return Next::Wait(None),
+        };
+        self.job_running = true;
+        Next::Start(job)
+    }
+
+    /// SLS told the checkpoint; `None` if nothing was ever committed.
+    pub fn checkpoint(&mut self, checkpoint: Option<Cursor>) {
+        self.job_running = false;
+        self.stage = match checkpoint.or_else(|| self.resume.take()) {
+            Some(cursor) => Stage::Reading { cursor },
+            None => Stage::NeedBegin,
+        };
+    }
+
+    /// SLS told the cursor of the oldest log kept. Answers with the gap to deliver, if this was a jump.
+    pub fn oldest_cursor(&mut self, oldest: Cursor) -> Verdict {
+        self.job_running = false;
+        let stage = std::mem::replace(&mut self.stage, Stage::Reading { cursor: oldest.clone() });
+        let Stage::NeedOldest { lost } = stage else { return Verdict::Drop };
+        let reason = "the logs were not kept long enough: the checkpoint is older than the oldest log";
+        self.enter_gap(Gap { from: lost, to: oldest, reason })
+    }
+
+    /// An answer to a pull came. `sent_at` is when it was asked for; `has_body` is false if there was no room for it.
+    pub fn answered(
+        &mut self,
+        now: Instant,
+        sent_at: Instant,
+        answer: &Answer,
+        has_body: bool,
+        jitter: f64,
+    ) -> Verdict {
+        self.job_running = false;
+        let Stage::Reading { cursor } = &self.stage else { return Verdict::Drop };
+        let cursor = cursor.clone();
+        if self.ledger.has_failed() {
+            return Verdict::Drop;
+        }
+        let next = answer.next.clone().unwrap_or_else(|| cursor.clone());
+        if answer.log_groups > 0 && next == cursor {
+            self.rest_after_failure(now, jitter);
+            return Verdict::Odd("an answer with log groups did not move the cursor");
+        }
+        if answer.log_groups > 0 && answer.raw_bytes > MAX_RAW_BYTES {
+            if answer.log_groups > 1 {
+                self.pace.halve();
+                return Verdict::Drop;
+            }
+            self.stage = Stage::Reading { cursor: next.clone() };
+            return self.enter_gap(Gap { from: cursor, to: next, reason: "a log group is larger than 64 MiB" });
+        }
+        if answer.log_groups > 0 && !has_body {
+            self.make_room(answer);
+            return Verdict::Drop;
+        }
+        let rest = self.pace.answered(answer.log_groups, answer.raw_bytes, answer.end_of_shard);
+        self.rest(now, rest);
+        self.memory.recent =
+            answer.memory.max(self.memory.recent / 8 * 7).clamp(FIRST_RESERVE.min(self.memory.most), self.memory.most);
+        if answer.log_groups == 0 {
+            self.empty_answer(now, sent_at, cursor, next, answer.received_s);
+            return Verdict::Drop;
+        }
+        self.end_committed = None;
+        self.stage = Stage::Reading { cursor: next.clone() };
+        let sequence = self.ledger.enter(cursor, next, answer.received_s);
+        Verdict::Deliver(self.ledger.generation(), sequence)
+    }
+
+    /// The job failed in a way that a repeat may mend.
+    pub fn failed(&mut self, now: Instant, jitter: f64) {
+        self.job_running = false;
+        self.rest_after_failure(now, jitter);
+    }
+
+    /// The body came short or did not come whole (rule O2): ask for less, later.
+    pub fn body_cut(&mut self, now: Instant, jitter: f64) {
+        self.pace.halve();
+        self.failed(now, jitter);
+    }
+
+    /// A quota was hit.
+    pub fn slowed_down(&mut self, now: Instant, at_least: Duration, jitter: f64) {
+        self.job_running = false;
+        let rest = self.pace.slowed_down(at_least, jitter);
+        self.rest(now, rest);
+    }
+
+    /// SLS refused the cursor.
+    pub fn cursor_invalid(&mut self) {
+        self.job_running = false;
+        if let Stage::Reading { cursor } = &self.stage
+            && !self.ledger.has_failed()
+        {
+            self.stage = Stage::NeedOldest { lost: cursor.clone() };
+        }
+    }
+
+    /// SLS does not know the shard. Answers with the gap to deliver, unless it was read to its end.
+    pub fn shard_gone(&mut self) -> Verdict {
+        self.job_running = false;
+        let stage = std::mem::replace(&mut self.stage, Stage::Gone);
+        let at = match stage {
+            Stage::Reading { cursor } if !self.ledger.has_failed() => cursor,
+            Stage::NeedOldest { lost } => lost,
+            Stage::Reading { cursor } => {
+                self.stage = Stage::Reading { cursor };
+                return Verdict::Drop;
+            }
+            Stage::NeedCheckpoint | Stage::NeedBegin | Stage::Gone => return Verdict::Drop,
+        };
+        if self.end_committed.is_some() {
+            return Verdict::Drop;
+        }
+        self.enter_gap(Gap { from: at.clone(), to: at, reason: "the shard does not exist any more" })
+    }
+
+    /// A ticket came home.
+    pub fn settled(&mut self, now: Instant, generation: Generation, sequence: Sequence, delivered: bool, jitter: f64) {
+        let had_failed = self.ledger.has_failed();
+        self.ledger.settle(generation, sequence, delivered);
+        if self.ledger.has_failed() && !had_failed {
+            self.rest_after_failure(now, jitter);
+        }
+        if let Some(position) = self.ledger.advance() {
+            self.ready = Some(Ready { position, even_if_unchanged: false });
+        }
+    }
+
+    /// ListShards, sent at `listed_at`, said that the shard is read-only.
+    pub fn note_readonly(&mut self, listed_at: Instant) {
+        self.readonly_since.get_or_insert(listed_at);
+    }
+
+    /// A requested stop: settle until the deadline.
+    pub fn drain(&mut self, deadline: Instant) {
+        if self.stop != Some(Stop::Lost) {
+            self.stop = Some(Stop::Requested { deadline });
+            self.job_running = false;
+        }
+    }
+
+    /// The lease is lost: end at once.
+    pub fn abandon(&mut self) {
+        self.stop = Some(Stop::Lost);
+    }
+
+    /// Whether it was told to stop, so that a running job is to be dropped.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.is_some()
+    }
+
+    /// The position to commit, if there is a new one. Nothing once the lease is lost.
+    pub fn take_ready(&mut self) -> Option<Ready> {
+        self.ready.take().filter(|_| self.stop != Some(Stop::Lost))
+    }
+
+    /// What is failed when the shard ends before everything settled.
+    pub fn first_unsettled(&self) -> Sequence {
+        self.ledger.first_unsettled()
+    }
+
+    fn empty_answer(&mut self, now: Instant, sent_at: Instant, cursor: Cursor, next: Cursor, received_s: Option<i64>) {
+        if next != cursor {
+            self.stage = Stage::Reading { cursor: next.clone() };
+            self.ledger.enter_settled(cursor, next, received_s);
+            if let Some(position) = self.ledger.advance() {
+                self.ready = Some(Ready { position, even_if_unchanged: false });
+            }
+            return;
+        }
+        let at_end = self.readonly_since.is_some_and(|since| sent_at >= since) && self.ledger.is_empty();
+        let due = self.end_committed.is_none_or(|at| now.saturating_duration_since(at) >= END_COMMIT_EVERY);
+        if at_end && due {
+            self.end_committed = Some(now);
+            self.ready = Some(Ready { position: Position { cursor, received_s }, even_if_unchanged: true });
+        }
+    }
+
+    /// There was no room for an answer (rule M2): reserve its size in turn and pull the same groups, or fewer.
+    fn make_room(&mut self, answer: &Answer) {
+        if answer.memory > self.memory.most && answer.log_groups > 1 {
+            self.pace.halve();
+        } else {
+            self.memory.recent = answer.memory.min(self.memory.most);
+            self.pace.ask_for(answer.log_groups);
+        }
+    }
+
+    fn enter_gap(&mut self, gap: Gap) -> Verdict {
+        let sequence = self.ledger.enter(gap.from.clone(), gap.to.clone(), None);
+        Verdict::Gap(self.ledger.generation(), sequence, gap)
+    }
+
+    fn rest_after_failure(&mut self, now: Instant, jitter: f64) {
+        let rest = self.pace.failed(jitter);
+        self.rest(now, rest);
+    }
+
+    fn rest(&mut self, now: Instant, rest: Duration) {
+        self.rest_until = Some(self.rest_until.map_or(now + rest, |until| until.max(now + rest)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cursor(n: u64) -> Cursor {
+        Cursor::new(&format!("c{n}")).expect("printable")
+    }
+
+    fn machine() -> ShardMachine {
+        ShardMachine::new(PullPace::new(Duration::from_secs(1), 1000), 64 << 20, None)
+    }
+
+    fn reading(at: u64, now: Instant) -> ShardMachine {
+        let mut shard = machine();
+        assert_eq!(shard.next(now), Next::Start(Job::Checkpoint));
+        shard.checkpoint(Some(cursor(at)));
+        assert!(matches!(shard.next(now), Next::Start(Job::Pull { .. })));
+        shard
+    }
+
+    fn answer(next: u64, log_groups: u32) -> Answer {
+        Answer {
+            next: Some(cursor(next)),
+            log_groups,
+            raw_bytes: u64::from(log_groups) * 1000,
+            memory: log_groups as usize * 1200,
+            end_of_shard: Some(log_groups == 0),
+            received_s: None,
+        }
+    }
+
+    fn deliver(shard: &mut ShardMachine, now: Instant, next: u64) -> (Generation, Sequence) {
+        match shard.answered(now, now, &answer(next, 1000), true, 0.0) {
+            Verdict::Deliver(generation, sequence) => (generation, sequence),
+            other => panic!("not delivered: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn without_a_checkpoint_reading_begins_at_the_oldest_log() {
+        let (now, mut shard) = (Instant::now(), machine());
+        assert_eq!(shard.next(now), Next::Start(Job::Checkpoint));
+        assert_eq!(shard.next(now), Next::Wait(None), "one job at a time");
+        shard.checkpoint(None);
+        assert_eq!(shard.next(now), Next::Start(Job::OldestCursor));
+        assert_eq!(shard.oldest_cursor(cursor(5)), Verdict::Drop);
+        assert!(matches!(shard.next(now), Next::Start(Job::Pull { cursor: c, count: 1000, .. }) if c == cursor(5)));
+    }
+
+    #[test]
+    fn a_group_made_anew_goes_on_from_our_own_position() {
+        let now = Instant::now();
+        let mut shard = ShardMachine::new(PullPace::new(Duration::from_secs(1), 10), 1 << 20, Some(cursor(9)));
+        shard.next(now);
+        shard.checkpoint(None);
+        assert!(matches!(shard.next(now), Next::Start(Job::Pull { cursor: c, .. }) if c == cursor(9)));
+    }
+
+    #[test]
+    fn i1_positions_follow_the_settled_prefix() {
+        let now = Instant::now();
+        let mut shard = reading(0, now);
+        let a = deliver(&mut shard, now, 1);
+        assert!(matches!(shard.next(now), Next::Start(Job::Pull { .. })), "full answers are pulled back to back");
+        let b = deliver(&mut shard, now, 2);
+        shard.settled(now, b.0, b.1, true, 0.0);
+        assert_eq!(shard.take_ready(), None);
+        shard.settled(now, a.0, a.1, true, 0.0);
+        assert_eq!(shard.take_ready().expect("both settled").position.cursor, cursor(2));
+    }
+
+    #[test]
+    fn o1_a_failed_batch_stops_pulling_until_all_tickets_are_home_then_rewinds() {
+        let now = Instant::now();
+        let mut shard = reading(0, now);
+        let a = deliver(&mut shard, now, 1);
+        shard.next(now);
+        let b = deliver(&mut shard, now, 2);
+        assert!(matches!(shard.next(now), Next::Start(_)));
+        shard.settled(now, a.0, a.1, false, 0.0);
+        assert_eq!(shard.next(now), Next::Wait(None), "a pull is under way");
+        assert_eq!(shard.answered(now, now, &answer(3, 1000), true, 0.0), Verdict::Drop, "of the old generation");
+        assert_eq!(shard.next(now), Next::Wait(None), "a ticket is out");
+        shard.settled(now, b.0, b.1, true, 0.0);
+        let Next::Wait(Some(until)) = shard.next(now) else { panic!("rests after a failure") };
+        assert!(matches!(shard.next(until), Next::Start(Job::Pull { cursor: c, .. }) if c == cursor(0)));
+        let again = deliver(&mut shard, until, 1);
+        assert_eq!((again.0, again.1 > b.1), (Generation(1), true));
+    }
+
+    #[test]
+    fn o3_log_groups_without_a_new_cursor_are_an_error_not_a_loop() {
+        let now = Instant::now();
+        let mut shard = reading(0, now);
+        assert!(matches!(shard.answered(now, now, &answer(0, 5), true, 0.0), Verdict::Odd(_)));
+        assert!(matches!(shard.next(now), Next::Wait(Some(_))));
+    }
+
+    #[test]
+    fn o3_an_empty_answer_with_a_moved_cursor_counts_in_its_turn() {
+        let now = Instant::now();
+        let mut shard = reading(0, now);
+        let a = deliver(&mut shard, now, 1);
+        shard.next(now);
+        assert_eq!(shard.answered(now, now, &answer(7, 0), false, 0.0), Verdict::Drop);
+        assert_eq!(shard.take_ready(), None);
+        shard.settled(now, a.0, a.1, true, 0.0);
+        assert_eq!(shard.take_ready().expect("all settled").position.cursor, cursor(7));
+    }
+
+    #[test]
+    fn l5_the_end_of_a_read_only_shard_is_committed_once_and_again_after_ten_minutes() {
+        let start = Instant::now();
+        let mut shard = reading(4, start);
+        let empty = answer(4, 0);
+        // Nothing is known of the shard's state: an empty answer commits nothing.
+        shard.answered(start, start, &empty, false, 0.0);
+        assert_eq!(shard.take_ready(), None);
+        let listed = start + Duration::from_secs(5);
+        shard.note_readonly(listed);
+        let mut pull = |sent: Instant| {
+            assert!(matches!(shard.next(sent), Next::Start(Job::Pull { .. })));
+            shard.answered(sent, sent, &empty, false, 0.0);
+            shard.take_ready()
+        };
+        assert_eq!(pull(start + Duration::from_secs(4)), None, "sent before the listing");
+        let ready = pull(listed + Duration::from_secs(1)).expect("at its end");
+        assert_eq!((ready.position.cursor, ready.even_if_unchanged), (cursor(4), true));
+        assert_eq!(pull(listed + Duration::from_secs(9)), None);
+        assert!(pull(listed + Duration::from_secs(602)).is_some());
+    }
+
+    #[test]
+    fn l7_an_expired_cursor_goes_on_at_the_oldest_log_behind_a_gap_record() {
+        let now = Instant::now();
+        let mut shard = reading(1, now);
+        shard.cursor_invalid();
+        assert_eq!(shard.next(now), Next::Start(Job::OldestCursor));
+        let Verdict::Gap(generation, sequence, gap) = shard.oldest_cursor(cursor(8)) else { panic!("no gap") };
+        assert_eq!((gap.from, gap.to), (cursor(1), cursor(8)));
+        assert_eq!(shard.take_ready(), None, "not before the gap record is confirmed");
+        shard.settled(now, generation, sequence, true, 0.0);
+        assert_eq!(shard.take_ready().expect("confirmed").position.cursor, cursor(8));
+    }
+
+    #[test]
+    fn l7_a_shard_that_is_gone_ends_when_its_gap_record_is_confirmed() {
+        let now = Instant::now();
+        let mut shard = reading(1, now);
+        let Verdict::Gap(generation, sequence, _) = shard.shard_gone() else { panic!("no gap") };
+        assert_eq!(shard.next(now), Next::Wait(None));
+        shard.settled(now, generation, sequence, true, 0.0);
+        assert_eq!(shard.next(now), Next::End(End::Gone));
+    }
+
+    #[test]
+    fn a_drain_ends_with_the_last_ticket_or_at_the_deadline() {
+        let now = Instant::now();
+        let deadline = now + Duration::from_secs(25);
+        let mut shard = reading(0, now);
+        let a = deliver(&mut shard, now, 1);
+        shard.drain(deadline);
+        assert_eq!(shard.next(now), Next::Wait(Some(deadline)));
+        assert_eq!(shard.next(deadline), Next::End(End::Stopped));
+        shard.settled(now, a.0, a.1, true, 0.0);
+        assert_eq!(shard.next(now), Next::End(End::Stopped));
+        assert!(shard.take_ready().is_some(), "a requested stop commits");
+    }
+
+    #[test]
+    fn lost_is_stronger_than_requested_and_commits_nothing() {
+        let now = Instant::now();
+        let mut shard = reading(0, now);
+        let a = deliver(&mut shard, now, 1);
+        shard.abandon();
+        shard.drain(now + Duration::from_secs(25));
+        shard.settled(now, a.0, a.1, true, 0.0);
+        assert_eq!(shard.take_ready(), None);
+        assert_eq!(shard.next(now), Next::End(End::Stopped));
+    }
+
+    #[test]
+    fn m2_an_answer_without_room_is_asked_for_again_as_it_was_or_in_halves() {
+        let now = Instant::now();
+        let mut shard = reading(0, now);
+        let mut large = answer(1, 40);
+        large.memory = 30 << 20;
+        assert_eq!(shard.answered(now, now, &large, false, 0.0), Verdict::Drop);
+        let Next::Start(Job::Pull { count, reserve, .. }) = shard.next(now) else { panic!("pulls again") };
+        assert_eq!((count, reserve), (40, 30 << 20));
+        large.memory = 100 << 20;
+        shard.answered(now, now, &large, false, 0.0);
+        assert!(matches!(shard.next(now), Next::Start(Job::Pull { count: 20, .. })));
+    }
+
+    #[test]
+    fn m2_one_log_group_beyond_the_largest_size_is_a_gap() {
+        let now = Instant::now();
+        let mut shard = reading(0, now);
+        let mut huge = answer(1, 1);
+        huge.raw_bytes = MAX_RAW_BYTES + 1;
+        assert!(matches!(shard.answered(now, now, &huge, false, 0.0), Verdict::Gap(..)));
+        assert!(matches!(shard.next(now), Next::Start(Job::Pull { cursor: c, .. }) if c == cursor(1)));
+    }
+}
