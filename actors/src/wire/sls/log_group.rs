@@ -1,0 +1,265 @@
+//! Walks a decompressed `LogGroupList` in place: borrowed slices, nothing decoded into structs of its own.
+//!
+//! The schema is proto2 and small: a list of groups (1); a group has logs (1), topic (3), source (4) and tags (6), and
+//! the last three come *behind* the logs, so [`Group::read`] looks through the group once before its logs are read.
+//! Strings are bytes here, because producers are not forced to send UTF-8. Fields that are not known are skipped;
+//! a field that is missing has its default, as in prost (a log without time is of 1970). Every length is checked against
+//! what encloses it, and whatever does not parse is an error with its offset in the list.
+
+use std::ops::Range;
+
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+
+/// Bytes that are no log group list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed log group list: {what} at offset {offset}")]
+pub struct Malformed {
+    /// What did not parse.
+    pub what: &'static str,
+    /// Where, in bytes from the start of the list.
+    pub offset: usize,
+}
+
+/// Topic, source and tags of a group.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Group<'a> {
+    /// `Topic`, empty if absent.
+    pub topic: &'a [u8],
+    /// `Source`, empty if absent.
+    pub source: &'a [u8],
+    /// `LogTags` in their order, repeated keys included (but not those that follow each other directly: the last counts).
+    pub tags: Vec<Pair<'a>>,
+}
+
+/// A key with its value: a tag of a group or a content of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pair<'a> {
+    /// Key.
+    pub key: &'a [u8],
+    /// Value.
+    pub value: &'a [u8],
+}
+
+/// The fields of a log that are no contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogTime {
+    /// Unix seconds.
+    pub seconds: u32,
+    /// Nanoseconds within the second, as sent: also 0 and values out of range.
+    pub nanoseconds: Option<u32>,
+}
+
+/// Counts the groups of a list, so that it can be compared with `x-log-count` before anything is rendered.
+pub fn count_groups(list: &[u8]) -> Result<u64, Malformed> {
+    let (mut at, mut groups) = (0, 0);
+    while let Some(group) = next_group(list, at)? {
+        at = group.end;
+        groups += 1;
+    }
+    Ok(groups)
+}
+
+/// Finds the first group at or behind `at`, which is 0 or the end of another group.
+pub fn next_group(list: &[u8], at: usize) -> Result<Option<Range<usize>>, Malformed> {
+    next_message(list, at, "a log group")
+}
+
+/// Finds the first log at or behind `at`, which is the start of a group or the end of another log of it; `group_end` is
+/// the group's end.
+#[inline]
+pub fn next_log(list: &[u8], at: usize, group_end: usize) -> Result<Option<Range<usize>>, Malformed> {
+    next_message(&list[..group_end], at, "a log")
+}
+
+impl<'a> Group<'a> {
+    /// Reads what all logs of the group share.
+    pub fn read(list: &'a [u8], group: Range<usize>) -> Result<Self, Malformed> {
+        let bytes = &list[..group.end];
+        let (mut at, mut read) = (group.start, Self::default());
+        while at < bytes.len() {
+            let field = Field::read(bytes, at)?;
+            at = match (field.number, field.wire_type) {
+                (1, WireType::LengthDelimited) => delimited(bytes, field.value_at, "a log")?.end,
+                (3, WireType::LengthDelimited) => {
+                    let range = delimited(bytes, field.value_at, "a topic")?;
+                    read.topic = &bytes[range.clone()];
+                    range.end
+                }
+                (4, WireType::LengthDelimited) => {
+                    let range = delimited(bytes, field.value_at, "a source")?;
+                    read.source = &bytes[range.clone()];
+                    range.end
+                }
+                (6, WireType::LengthDelimited) => {
+                    let range = delimited(bytes, field.value_at, "a tag")?;
+                    let tag = Pair::read(bytes, range.clone())?;
+                    // Millions of empty tags would otherwise take sixteen times their size.
+                    match read.tags.last_mut() {
+                        Some(last) if last.key == tag.key => last.value = tag.value,
+                        _ => read.tags.push(tag),
+                    }
+                    range.end
+                }
+                (1 | 3 | 4 | 6, _) => {
+                    return Err(Malformed { what: "wire type of a field of a log group", offset: at });
+                }
+                _ => field.skip(bytes)?,
+            };
+        }
+        Ok(read)
+    }
+}
+
+/// Reads a log: its time, and each content, in order, into `content`.
+#[inline(always)]
+pub fn read_log<'a>(
+    list: &'a [u8],
+    log: Range<usize>,
+    mut content: impl FnMut(Pair<'a>),
+) -> Result<LogTime, Malformed> {
+    let bytes = &list[..log.end];
+    let (mut at, mut time) = (log.start, LogTime::default());
+    while at < bytes.len() {
+        // Nearly all of a log are contents, and nearly all of them have this shape.
+        if bytes[at] == 0x12 {
+            let range = delimited(bytes, at + 1, "a content")?;
+            content(Pair::read(bytes, range.clone())?);
+            at = range.end;
+            continue;
+        }
+        let field = Field::read(bytes, at)?;
+        at = match (field.number, field.wire_type) {
+            (1, WireType::Varint) => {
+                let (seconds, end) = varint(bytes, field.value_at, "a time")?;
+                // As prost does with a uint32.
+                time.seconds = seconds as u32;
+                end
+            }
+            (2, WireType::LengthDelimited) => {
+                // The same key in a longer encoding.
+                let range = delimited(bytes, field.value_at, "a content")?;
+                content(Pair::read(bytes, range.clone())?);
+                range.end
+            }
+            (4, WireType::ThirtyTwoBit) => {
+                let nanoseconds = bytes.get(field.value_at..).and_then(|rest| rest.first_chunk());
+                let nanoseconds = nanoseconds.ok_or(Malformed { what: "nanoseconds", offset: field.value_at })?;
+                time.nanoseconds = Some(u32::from_le_bytes(*nanoseconds));
+                field.value_at + 4
+            }
+            (1 | 2 | 4, _) => return Err(Malformed { what: "wire type of a field of a log", offset: at }),
+            _ => field.skip(bytes)?,
+        };
+    }
+    Ok(time)
+}
+
+impl<'a> Pair<'a> {
+    /// Reads a `Content` or a `LogTag`, which have the same two fields.
+    #[inline(always)]
+    fn read(list: &'a [u8], pair: Range<usize>) -> Result<Self, Malformed> {
+        let bytes = &list[..pair.end];
+        // Key and value once, in this order, with nothing else: what every producer writes.
+        if bytes.get(pair.start) == Some(&0x0a)
+            && let Ok(key) = delimited(bytes, pair.start + 1, "a key")
+            && bytes.get(key.end) == Some(&0x12)
+            && let Ok(value) = delimited(bytes, key.end + 1, "a value")
+            && value.end == pair.end
+        {
+            return Ok(Self { key: &bytes[key], value: &bytes[value] });
+        }
+        Self::read_any(bytes, pair.start)
+    }
+
+    #[cold]
+    fn read_any(bytes: &'a [u8], mut at: usize) -> Result<Self, Malformed> {
+        let mut pair = Self::default();
+        while at < bytes.len() {
+            let field = Field::read(bytes, at)?;
+            at = match (field.number, field.wire_type) {
+                (1, WireType::LengthDelimited) => {
+                    let range = delimited(bytes, field.value_at, "a key")?;
+                    pair.key = &bytes[range.clone()];
+                    range.end
+                }
+                (2, WireType::LengthDelimited) => {
+                    let range = delimited(bytes, field.value_at, "a value")?;
+                    pair.value = &bytes[range.clone()];
+                    range.end
+                }
+                (1 | 2, _) => return Err(Malformed { what: "wire type of a key or value", offset: at }),
+                _ => field.skip(bytes)?,
+            };
+        }
+        Ok(pair)
+    }
+}
+
+/// The next embedded message with field number 1, wherever it comes among fields that do not matter here.
+#[inline]
+fn next_message(bytes: &[u8], mut at: usize, what: &'static str) -> Result<Option<Range<usize>>, Malformed> {
+    while at < bytes.len() {
+        if bytes[at] == 0x0a {
+            return delimited(bytes, at + 1, what).map(Some);
+        }
+        let field = Field::read(bytes, at)?;
+        at = match (field.number, field.wire_type) {
+            (1, WireType::LengthDelimited) => return delimited(bytes, field.value_at, what).map(Some),
+            (1, _) => return Err(Malformed { what: "wire type of a log group or log", offset: at }),
+            _ => field.skip(bytes)?,
+        };
+    }
+    Ok(None)
+}
+
+/// A field's key, read.
+struct Field {
+    number: u32,
+    wire_type: WireType,
+    value_at: usize,
+}
+
+impl Field {
+    fn read(bytes: &[u8], at: usize) -> Result<Self, Malformed> {
+        let mut rest = &bytes[at..];
+        let (number, wire_type) =
+            decode_key(&mut rest).map_err(|_| Malformed { what: "the key of a field", offset: at })?;
+        Ok(Self { number, wire_type, value_at: bytes.len() - rest.len() })
+    }
+
+    /// The end of a field that is not known.
+    #[cold]
+    fn skip(&self, bytes: &[u8]) -> Result<usize, Malformed> {
+        let mut rest = &bytes[self.value_at..];
+        skip_field(self.wire_type, self.number, &mut rest, DecodeContext::default())
+            .map_err(|_| Malformed { what: "a field that is not known", offset: self.value_at })?;
+        Ok(bytes.len() - rest.len())
+    }
+}
+
+/// Where the bytes of a length-delimited field are, whose length stands at `at`.
+#[inline(always)]
+fn delimited(bytes: &[u8], at: usize, what: &'static str) -> Result<Range<usize>, Malformed> {
+    let (len, start) = varint(bytes, at, what)?;
+    // `start` is at most `bytes.len()`.
+    if len > (bytes.len() - start) as u64 {
+        return Err(Malformed { what, offset: at });
+    }
+    Ok(start..start + len as usize)
+}
+
+/// A varint and where it ends; those of one and two bytes, which is nearly all, without a call.
+#[inline(always)]
+fn varint(bytes: &[u8], at: usize, what: &'static str) -> Result<(u64, usize), Malformed> {
+    match bytes.get(at..) {
+        Some([one, ..]) if *one < 0x80 => Ok((u64::from(*one), at + 1)),
+        Some([low, high, ..]) if *high < 0x80 => Ok((u64::from(*low & 0x7f) | u64::from(*high) << 7, at + 2)),
+        rest => long_varint(rest.unwrap_or_default(), at, what),
+    }
+}
+
+fn long_varint(mut rest: &[u8], at: usize, what: &'static str) -> Result<(u64, usize), Malformed> {
+    let before = rest.len();
+    let value = decode_varint(&mut rest).map_err(|_| Malformed { what, offset: at })?;
+    Ok((value, at + before - rest.len()))
+}
