@@ -5,3 +5,4 @@
 pub mod format;
 pub mod sls;
 pub mod syslog;
+pub mod text;
