@@ -1,5 +1,7 @@
 //! The sls-syslog process: command line, settings, logging, signals. What it does is in the library.
 
+#[allow(dead_code, reason = "the tests use more of it than the process")]
+mod certs;
 mod cli;
 mod demo;
 #[allow(dead_code, reason = "documented codes; not every one has a caller yet")]

@@ -1,0 +1,236 @@
+//! What was received, held against what a generator has made: strict syslog, nothing missing, nothing twice, in order.
+//!
+//! A generated log carries the name of its stream and its number there, from 0. Of each stream only ranges of numbers
+//! are kept, so memory grows with the holes, not with the messages.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use sls_syslog_actors::wire::syslog::parse::{Message, parse};
+
+/// Judges messages one by one and keeps the verdict.
+#[derive(Debug)]
+pub struct Checker {
+    keys: Keys,
+    streams: BTreeMap<Vec<u8>, Stream>,
+    malformed: BTreeMap<String, u64>,
+    gap_records: u64,
+    unnumbered: u64,
+}
+
+/// How the id of a generated log is found in its message.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    /// Separator of the key=value pairs.
+    pub sep: String,
+    /// Key of the stream's name.
+    pub stream: String,
+    /// Key of the number within the stream.
+    pub number: String,
+}
+
+/// Kinds of malformed messages that are told apart; the rest is counted together.
+const MAX_REASONS: usize = 50;
+/// Streams that are told apart; messages of more count as unnumbered.
+const MAX_STREAMS: usize = 100_000;
+
+/// What is known of one stream.
+#[derive(Debug, Default)]
+struct Stream {
+    /// Numbers seen, as disjoint ranges from start to end (exclusive) that do not touch.
+    seen: BTreeMap<u64, u64>,
+    messages: u64,
+    unique: u64,
+    /// First deliveries that came after a higher number.
+    late: u64,
+}
+
+/// The verdict so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// Messages that carry no id of a generator and are no gap record.
+    pub unnumbered: u64,
+    /// Gap records.
+    pub gap_records: u64,
+    /// Messages that are not RFC 5424, by reason.
+    pub malformed: BTreeMap<String, u64>,
+    /// Streams.
+    pub streams: u64,
+    /// Different logs.
+    pub unique: u64,
+    /// Deliveries beyond the first.
+    pub duplicates: u64,
+    /// Numbers below the highest of their stream that never came.
+    pub missing: u64,
+    /// First deliveries that came after a later log of their stream.
+    pub out_of_order: u64,
+}
+
+impl Verdict {
+    /// Whether everything came whole, well-formed and in order; duplicates are allowed.
+    pub fn holds(&self) -> bool {
+        self.malformed.is_empty() && self.missing == 0 && self.out_of_order == 0
+    }
+}
+
+impl Checker {
+    /// Has seen nothing.
+    pub fn new(keys: Keys) -> Self {
+        Self { keys, streams: BTreeMap::new(), malformed: BTreeMap::new(), gap_records: 0, unnumbered: 0 }
+    }
+
+    /// Judges one message.
+    pub fn message(&mut self, message: &[u8]) {
+        match parse(message) {
+            Ok(parsed) => self.parsed(&parsed),
+            // Without the position, which differs from message to message.
+            Err(e) => self.count_malformed(e.what),
+        }
+    }
+
+    fn parsed(&mut self, message: &Message<'_>) {
+        if message.msgid == Some("gap") {
+            self.gap_records += 1;
+            return;
+        }
+        let text = message.msg.unwrap_or_default();
+        let stream = value_of(text, &self.keys.sep, &self.keys.stream);
+        let number = value_of(text, &self.keys.sep, &self.keys.number)
+            .and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u64>().ok())
+            .filter(|number| *number < u64::MAX);
+        match (stream, number) {
+            (Some(stream), Some(number)) => {
+                if let Some(known) = self.streams.get_mut(stream) {
+                    known.insert(number);
+                } else if self.streams.len() < MAX_STREAMS {
+                    self.streams.entry(stream.to_vec()).or_default().insert(number);
+                } else {
+                    self.unnumbered += 1;
+                }
+            }
+            _ => self.unnumbered += 1,
+        }
+    }
+
+    fn count_malformed(&mut self, reason: &str) {
+        let reason = match self.malformed.len() < MAX_REASONS || self.malformed.contains_key(reason) {
+            true => reason,
+            false => "other reasons",
+        };
+        match self.malformed.get_mut(reason) {
+            Some(count) => *count += 1,
+            None => drop(self.malformed.insert(reason.to_owned(), 1)),
+        }
+    }
+
+    /// The verdict so far.
+    pub fn verdict(&self) -> Verdict {
+        let sum = |of: fn(&Stream) -> u64| self.streams.values().map(of).sum();
+        Verdict {
+            unnumbered: self.unnumbered,
+            gap_records: self.gap_records,
+            malformed: self.malformed.clone(),
+            streams: self.streams.len() as u64,
+            unique: sum(|stream| stream.unique),
+            duplicates: sum(|stream| stream.messages - stream.unique),
+            missing: sum(|stream| stream.seen.last_key_value().map_or(0, |(_, end)| end - stream.unique)),
+            out_of_order: sum(|stream| stream.late),
+        }
+    }
+}
+
+impl Stream {
+    fn insert(&mut self, number: u64) {
+        self.messages += 1;
+        let before = self.seen.range(..=number).next_back().map(|(start, end)| (*start, *end));
+        if before.is_some_and(|(_, end)| number < end) {
+            return;
+        }
+        self.unique += 1;
+        self.late += u64::from(self.seen.last_key_value().is_some_and(|(_, end)| number < *end));
+        let start = match before {
+            Some((start, end)) if end == number => start,
+            _ => number,
+        };
+        let end = self.seen.remove(&(number + 1)).unwrap_or(number + 1);
+        self.seen.insert(start, end);
+    }
+}
+
+/// The first value of `key` in a payload of `sep key=value` pairs, unescaped.
+pub fn value_of<'a>(text: &'a [u8], sep: &str, key: &str) -> Option<&'a [u8]> {
+    let sep = sep.as_bytes();
+    let mut rest = text;
+    loop {
+        rest = &rest[memchr::memmem::find(rest, sep)? + sep.len()..];
+        if let Some(value) = rest.strip_prefix(key.as_bytes()).and_then(|behind| behind.strip_prefix(b"=")) {
+            return Some(&value[..memchr::memmem::find(value, sep).unwrap_or(value.len())]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checker() -> Checker {
+        Checker::new(Keys { sep: "||".into(), stream: "stream".into(), number: "n".into() })
+    }
+
+    fn told(checker: &mut Checker, stream: &str, numbers: impl IntoIterator<Item = u64>) {
+        for n in numbers {
+            checker.message(format!("<14>1 - - - - - - ||stream={stream}||text=a=b||n={n}").as_bytes());
+        }
+    }
+
+    #[test]
+    fn everything_once_and_in_order_holds() {
+        let mut checker = checker();
+        told(&mut checker, "a", 0..100);
+        told(&mut checker, "b", 0..50);
+        let verdict = checker.verdict();
+        assert!(verdict.holds());
+        assert_eq!((verdict.streams, verdict.unique, verdict.duplicates, verdict.missing), (2, 150, 0, 0));
+    }
+
+    #[test]
+    fn a_hole_is_missing_until_it_is_filled_late() {
+        let mut checker = checker();
+        told(&mut checker, "a", [0, 1, 4, 5]);
+        assert_eq!(checker.verdict().missing, 2);
+        told(&mut checker, "a", [3, 2]);
+        let verdict = checker.verdict();
+        assert_eq!((verdict.missing, verdict.out_of_order, verdict.duplicates), (0, 2, 0));
+        assert!(!verdict.holds());
+        assert_eq!(checker.streams[&b"a"[..]].seen.len(), 1, "ranges that touch are joined");
+    }
+
+    #[test]
+    fn the_beginning_of_a_stream_can_be_missing() {
+        let mut checker = checker();
+        told(&mut checker, "a", [7]);
+        assert_eq!(checker.verdict().missing, 7);
+    }
+
+    #[test]
+    fn a_replay_counts_as_duplicates_and_not_as_disorder() {
+        let mut checker = checker();
+        told(&mut checker, "a", (0..10).chain(5..15));
+        let verdict = checker.verdict();
+        assert_eq!((verdict.unique, verdict.duplicates, verdict.out_of_order), (15, 5, 0));
+        assert!(verdict.holds());
+    }
+
+    #[test]
+    fn what_is_not_syslog_is_counted_by_reason_and_gap_records_apart() {
+        let mut checker = checker();
+        checker.message(b"hello");
+        checker.message(b"hello again");
+        checker.message(b"<14>1 - - - - gap - from=a to=b");
+        checker.message(b"<14>1 - - - - - - no id");
+        let verdict = checker.verdict();
+        assert_eq!(verdict.malformed.values().copied().collect::<Vec<_>>(), [2]);
+        assert_eq!((verdict.gap_records, verdict.unnumbered), (1, 1));
+        assert!(!verdict.holds());
+    }
+}
