@@ -1,0 +1,93 @@
+//! The slow path: one message, built from owned parts in the plainest way.
+//!
+//! Used for the log that needs it (repeated keys, invalid UTF-8, line breaks, escapes, over-long), and in tests to say
+//! what the fast path has to write.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+
+use super::key_value::Shape;
+use super::text::cut_at_character;
+use crate::wire::sls::log_group::{Group, LogTime, Malformed, read_log};
+
+/// What was done to a log so that it could become this message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Care {
+    pub(super) altered: bool,
+    pub(super) truncated: bool,
+    pub(super) ambiguous: bool,
+    pub(super) bad_nanoseconds: bool,
+}
+
+type Text<'a> = Cow<'a, [u8]>;
+
+/// The fields of a log by name, each key once: at its first position, with its last value.
+#[derive(Default)]
+struct Fields<'a> {
+    list: Vec<(Text<'a>, Text<'a>)>,
+    by_key: HashMap<Text<'a>, usize>,
+}
+
+impl<'a> Fields<'a> {
+    fn set(&mut self, key: Text<'a>, value: Text<'a>) {
+        match self.by_key.get(&key) {
+            Some(at) => self.list[*at].1 = value,
+            None => {
+                self.by_key.insert(key.clone(), self.list.len());
+                self.list.push((key, value));
+            }
+        }
+    }
+}
+
+/// Renders the message of one log into `message`, without frame.
+pub(super) fn message(
+    shape: &mut Shape,
+    list: &[u8],
+    group: &Group<'_>,
+    log: std::ops::Range<usize>,
+    message: &mut Vec<u8>,
+) -> Result<Care, Malformed> {
+    let mut care = Care::default();
+    let time: LogTime = read_log(list, log.clone(), |_| {})?;
+    let mut fields = Fields::default();
+    fields.set(b"__topic__"[..].into(), group.topic.into());
+    fields.set(b"__source__"[..].into(), group.source.into());
+    if let Some(nanoseconds) = time.nanoseconds.filter(|nanoseconds| *nanoseconds != 0) {
+        fields.set(b"__time_ns_part__"[..].into(), nanoseconds.to_string().into_bytes().into());
+    }
+    for tag in &group.tags {
+        fields.set([b"__tag__:", tag.key].concat().into(), tag.value.into());
+    }
+    read_log(list, log, |content| {
+        if content.key == b"__time__" {
+            // It would take the place of the log's time, which is in the header only, and that stays as it is.
+            care.altered = true;
+        } else {
+            fields.set(content.key.into(), content.value.into());
+        }
+    })?;
+
+    let fraction = shape.fraction(&time);
+    care.bad_nanoseconds = fraction.is_none() && time.nanoseconds.is_some_and(|nanoseconds| nanoseconds != 0);
+    shape.header.set_second(i64::from(time.seconds));
+    let start = message.len();
+    shape.header.write(fraction, message);
+    let max = shape.max_message_bytes.map_or(usize::MAX, |max| max.max(message.len() - start));
+    for (key, value) in &fields.list {
+        care.ambiguous |= shape.is_ambiguous(key) || shape.is_ambiguous(value);
+        if message.len() - start <= max {
+            message.extend_from_slice(&shape.sep);
+            care.altered |= shape.cleaner.write(key, message);
+            message.push(b'=');
+            care.altered |= shape.cleaner.write(value, message);
+        }
+    }
+    if message.len() - start > max {
+        let kept = cut_at_character(&message[start..], max).len();
+        message.truncate(start + kept);
+        care.truncated = true;
+        care.altered = true;
+    }
+    Ok(care)
+}

@@ -1,0 +1,551 @@
+//! The payload of the Python sample: `sep key=value` for each field, the separator first.
+//!
+//! Fields and their order: `__topic__`, `__source__`, `__time_ns_part__` (only if the log has one that is not 0), the
+//! group's tags as `__tag__:key`, the log's contents. A key that occurs again keeps its first position and takes the last
+//! value. `__time__` is in the header only: a content of that name, which in the sample took the place of the log's
+//! time, is left out and counted as an alteration, and TIMESTAMP stays the time that SLS has for the log.
+//!
+//! Messages are written straight into the frame buffer, as if nothing could be wrong with them, and the finished text
+//! is checked by windows of 32 KiB, which costs a tenth of checking value by value. Only when a window does not pass
+//! are its logs rendered one by one, and only the log that does not pass by itself goes through [`careful`](super::careful).
+//! Nothing is allocated per log on that way, and what logs share is rendered once: the header per second, topic, source
+//! and tags per group, the keys as long as logs have the same ones in the same order.
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use memchr::memmem::Finder;
+
+use super::text::{Cleaner, count_breaks, cut_at_character};
+use super::{RenderError, RenderSettings, Rendered, careful};
+use crate::config::{Framing, NewlinePolicy};
+use crate::wire::sls::log_group::{Group, LogTime, Malformed, Pair, next_group, next_log, read_log};
+use crate::wire::syslog::gap::GapRecord;
+use crate::wire::syslog::rfc5424::{Header, MAX_NANOSECONDS};
+
+/// Text that is checked at once: large enough to be quick, small enough to be in the first cache still.
+const WINDOW: usize = 32 * 1024;
+/// A log with more contents is rendered on the slow path, which holds nothing for a key that repeats.
+const MAX_FAST_CONTENTS: usize = 1024;
+/// Scratch memory kept between calls.
+const MAX_KEPT: usize = 1024 * 1024;
+/// Severity of gap records: err.
+const GAP_SEVERITY: u8 = 3;
+
+/// Where rendering stands in a body; the default is its beginning.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Where the next group is looked for.
+    at: usize,
+    /// The group that is not rendered to its end.
+    open: Option<OpenGroup>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct OpenGroup {
+    bytes: Range<usize>,
+    /// Where its next log is looked for.
+    log_at: usize,
+}
+
+/// Renders log groups as key=value messages. One per formatter: what it keeps between calls only saves time.
+#[derive(Debug, Clone)]
+pub struct Renderer {
+    shape: Shape,
+    gap_header: Header,
+    shared: Shared,
+    keys: Keys,
+    scratch: Vec<u8>,
+    /// Sends every log through the slow path.
+    always_careful: bool,
+}
+
+/// The settings, compiled.
+#[derive(Debug, Clone)]
+pub(super) struct Shape {
+    pub(super) header: Header,
+    pub(super) sep: Vec<u8>,
+    pub(super) cleaner: Cleaner,
+    pub(super) max_message_bytes: Option<usize>,
+    framing: Framing,
+    newlines: NewlinePolicy,
+    kv_escape: bool,
+    sep_finder: Finder<'static>,
+}
+
+impl Shape {
+    /// The nanoseconds that go into the TIMESTAMP.
+    pub(super) fn fraction(&self, time: &LogTime) -> Option<u32> {
+        time.nanoseconds.filter(|nanoseconds| (1..=MAX_NANOSECONDS).contains(nanoseconds))
+    }
+
+    /// Whether a reader would find the separator in this key or value.
+    pub(super) fn is_ambiguous(&self, text: &[u8]) -> bool {
+        !self.kv_escape && !self.sep.is_empty() && self.sep_finder.find(text).is_some()
+    }
+
+    /// Whether `kv_escape` has something to do here, or nearly so.
+    fn needs_escape(&self, text: &[u8]) -> bool {
+        self.kv_escape && memchr::memchr3(b'=', b'\\', self.sep.first().copied().unwrap_or(b'='), text).is_some()
+    }
+
+    /// Whether finished frames hold something that must not be there.
+    fn is_suspicious(&self, text: &[u8], frames: u32) -> bool {
+        let expected = if self.framing == Framing::Lf { frames as usize } else { 0 };
+        (self.newlines != NewlinePolicy::Keep && count_breaks(text) != expected)
+            || simdutf8::basic::from_utf8(text).is_err()
+    }
+
+    fn frame_len(&self, message_len: usize) -> usize {
+        match self.framing {
+            Framing::OctetCounting => itoa::Buffer::new().format(message_len).len() + 1 + message_len,
+            Framing::Lf => message_len + 1,
+        }
+    }
+
+    #[inline]
+    fn begin_frame(&self, message_len: usize, out: &mut Vec<u8>) {
+        if self.framing == Framing::OctetCounting {
+            out.extend_from_slice(itoa::Buffer::new().format(message_len).as_bytes());
+            out.push(b' ');
+        }
+    }
+
+    #[inline]
+    fn end_frame(&self, out: &mut Vec<u8>) {
+        if self.framing == Framing::Lf {
+            out.push(b'\n');
+        }
+    }
+}
+
+/// What the messages of a group share, rendered.
+#[derive(Debug, Clone, Default)]
+struct Shared {
+    /// Topic and source, then the tags.
+    text: Vec<u8>,
+    /// Where the tags begin.
+    tags_at: usize,
+    altered: bool,
+    ambiguous: bool,
+}
+
+impl Shared {
+    fn render(&mut self, shape: &Shape, group: &Group<'_>) {
+        self.text.clear();
+        if self.text.capacity() > MAX_KEPT {
+            self.text = Vec::new();
+        }
+        (self.altered, self.ambiguous) = (false, false);
+        self.field(shape, b"__topic__", b"", group.topic);
+        self.field(shape, b"__source__", b"", group.source);
+        self.tags_at = self.text.len();
+        match group.tags.as_slice() {
+            [] => {}
+            tags if tags.len() <= 16 => {
+                for (at, tag) in tags.iter().enumerate() {
+                    if tags[..at].iter().all(|before| before.key != tag.key) {
+                        let last = tags[at..].iter().rfind(|other| other.key == tag.key).unwrap_or(tag);
+                        self.field(shape, b"__tag__:", tag.key, last.value);
+                    }
+                }
+            }
+            tags => {
+                let last: std::collections::HashMap<_, _> = tags.iter().map(|tag| (tag.key, tag.value)).collect();
+                let mut written = HashSet::with_capacity(last.len());
+                for tag in tags.iter().filter(|tag| written.insert(tag.key)) {
+                    self.field(shape, b"__tag__:", tag.key, last[tag.key]);
+                }
+            }
+        }
+    }
+
+    fn field(&mut self, shape: &Shape, prefix: &[u8], key: &[u8], value: &[u8]) {
+        self.text.extend_from_slice(&shape.sep);
+        self.text.extend_from_slice(prefix);
+        self.altered |= shape.cleaner.write(key, &mut self.text);
+        self.text.push(b'=');
+        self.altered |= shape.cleaner.write(value, &mut self.text);
+        self.ambiguous |= shape.is_ambiguous(key) || shape.is_ambiguous(value);
+    }
+}
+
+/// The keys of the last log that had others than the one before, known to differ from each other and from the names that
+/// every log has. So a log whose keys are the same, or the first of them, has no key twice.
+#[derive(Debug, Clone, Default)]
+struct Keys {
+    /// `sep key=` of each.
+    text: Vec<u8>,
+    /// Where each ends in `text`.
+    ends: Vec<usize>,
+    sep_len: usize,
+}
+
+impl Keys {
+    /// `sep key=` of the key at `index`.
+    #[inline]
+    fn text(&self, index: usize) -> Option<&[u8]> {
+        let end = *self.ends.get(index)?;
+        let start = if index == 0 { 0 } else { self.ends[index - 1] };
+        self.text.get(start..end)
+    }
+
+    #[inline]
+    fn is(&self, index: usize, key: &[u8]) -> bool {
+        self.text(index).is_some_and(|text| &text[self.sep_len..text.len() - 1] == key)
+    }
+
+    /// Takes the keys of these contents, if they may be taken.
+    #[cold]
+    fn learn(&mut self, contents: &[Pair<'_>], shape: &Shape) -> bool {
+        self.text.clear();
+        self.ends.clear();
+        self.sep_len = shape.sep.len();
+        let distinct = if contents.len() <= 24 {
+            contents.iter().enumerate().all(|(at, one)| contents[..at].iter().all(|other| other.key != one.key))
+        } else {
+            let mut seen = HashSet::with_capacity(contents.len());
+            contents.iter().all(|content| seen.insert(content.key))
+        };
+        let bytes: usize = contents.iter().map(|content| content.key.len()).sum();
+        if !distinct
+            || bytes > MAX_KEPT
+            || contents.iter().any(|content| is_reserved(content.key) || shape.needs_escape(content.key))
+        {
+            return false;
+        }
+        for content in contents {
+            self.text.extend_from_slice(&shape.sep);
+            self.text.extend_from_slice(content.key);
+            self.text.push(b'=');
+            self.ends.push(self.text.len());
+        }
+        true
+    }
+}
+
+fn is_reserved(key: &[u8]) -> bool {
+    key.starts_with(b"__")
+        && (matches!(key, b"__time__" | b"__topic__" | b"__source__" | b"__time_ns_part__")
+            || key.starts_with(b"__tag__:"))
+}
+
+/// Whether there is more to render behind what was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    Group,
+    Full,
+}
+
+impl Renderer {
+    /// Compiles the settings.
+    pub fn new(settings: RenderSettings) -> Self {
+        let newlines = match (settings.framing, settings.newlines) {
+            (Framing::Lf, NewlinePolicy::Keep) => NewlinePolicy::Escape,
+            (_, policy) => policy,
+        };
+        // A separator with line breaks in it would break frames as a value would.
+        let mut sep = Vec::new();
+        Cleaner::new(newlines, None).write(settings.sep.as_bytes(), &mut sep);
+        let header = |severity: u8, msgid| {
+            let priority = settings.facility.min(23) * 8 + severity.min(7);
+            Header::new(priority, &settings.hostname, &settings.tag, msgid, settings.utc_offset_minutes)
+        };
+        Self {
+            gap_header: header(GAP_SEVERITY, "gap"),
+            // Windows are no test of text without separators, nor is it worth one to tell `a` as separator from text.
+            always_careful: sep.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_'),
+            shape: Shape {
+                header: header(settings.severity, "-"),
+                cleaner: Cleaner::new(newlines, settings.kv_escape.then(|| sep.clone())),
+                max_message_bytes: settings.max_message_bytes,
+                framing: settings.framing,
+                newlines,
+                kv_escape: settings.kv_escape,
+                sep_finder: Finder::new(&sep).into_owned(),
+                sep,
+            },
+            shared: Shared::default(),
+            keys: Keys::default(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Renders from `position` on until `out` has grown by about `limit` bytes or the body ends, and moves `position`
+    /// there. Whole messages only; a message that is longer than `limit` goes alone.
+    ///
+    /// `raw` is a decompressed body, the same in all calls with one position. After an error `out` is as it was.
+    pub fn render(
+        &mut self,
+        raw: &[u8],
+        position: &mut Position,
+        out: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<Rendered, RenderError> {
+        let begin = out.len();
+        let rendered = self.render_groups(raw, position, out, limit.saturating_add(begin));
+        if rendered.is_err() {
+            out.truncate(begin);
+        }
+        Ok(rendered?)
+    }
+
+    fn render_groups(
+        &mut self,
+        raw: &[u8],
+        position: &mut Position,
+        out: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<Rendered, Malformed> {
+        let mut rendered = Rendered::default();
+        let mut contents = Vec::with_capacity(64);
+        loop {
+            let open = match position.open.take() {
+                Some(open) => open,
+                None => match next_group(raw, position.at)? {
+                    Some(bytes) => OpenGroup { log_at: bytes.start, bytes },
+                    None => {
+                        rendered.done = true;
+                        return Ok(rendered);
+                    }
+                },
+            };
+            position.at = open.bytes.end;
+            let open = position.open.insert(open);
+            let group = Group::read(raw, open.bytes.clone())?;
+            self.shared.render(&self.shape, &group);
+            let mut pass = Pass { raw, group: &group, end: open.bytes.end, contents: &mut contents, limit };
+            if self.render_group(&mut pass, &mut open.log_at, out, &mut rendered)? == Ended::Full {
+                return Ok(rendered);
+            }
+            position.open = None;
+            rendered.log_groups += 1;
+        }
+    }
+
+    /// Renders the logs of a group from `log_at` on, in windows.
+    fn render_group(
+        &mut self,
+        pass: &mut Pass<'_, '_>,
+        log_at: &mut usize,
+        out: &mut Vec<u8>,
+        rendered: &mut Rendered,
+    ) -> Result<Ended, Malformed> {
+        loop {
+            let (window_log, window_out, before) = (*log_at, out.len(), *rendered);
+            let mut ended = self.render_window(pass, log_at, usize::MAX, false, out, rendered)?;
+            let frames = rendered.messages - before.messages;
+            if self.shape.is_suspicious(&out[window_out..], frames) {
+                let window_end = std::mem::replace(log_at, window_log);
+                out.truncate(window_out);
+                *rendered = before;
+                let again = self.render_window(pass, log_at, window_end, true, out, rendered)?;
+                // Messages can be longer now, so that fewer of them fit.
+                ended = again.or(ended);
+            }
+            if let Some(ended) = ended {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// Renders logs until a window is full or `until` is reached, and says if the group or the room ended before.
+    fn render_window(
+        &mut self,
+        pass: &mut Pass<'_, '_>,
+        log_at: &mut usize,
+        until: usize,
+        check_each: bool,
+        out: &mut Vec<u8>,
+        rendered: &mut Rendered,
+    ) -> Result<Option<Ended>, Malformed> {
+        let enough = if check_each { usize::MAX } else { out.len() + WINDOW };
+        while out.len() < enough && *log_at < until {
+            let Some(log) = next_log(pass.raw, *log_at, pass.end)? else {
+                *log_at = pass.end;
+                return Ok(Some(Ended::Group));
+            };
+            let log_end = log.end;
+            // The first message goes whatever its length.
+            let room = if rendered.messages == 0 { usize::MAX } else { pass.limit.saturating_sub(out.len()) };
+            if !self.render_log(pass, log, room, check_each, out, rendered)? {
+                return Ok(Some(Ended::Full));
+            }
+            *log_at = log_end;
+            rendered.messages += 1;
+            rendered.logs += 1;
+        }
+        Ok(None)
+    }
+
+    /// Renders one log, unless its frame needs more than `room`.
+    fn render_log<'a>(
+        &mut self,
+        pass: &mut Pass<'a, '_>,
+        log: Range<usize>,
+        room: usize,
+        check: bool,
+        out: &mut Vec<u8>,
+        rendered: &mut Rendered,
+    ) -> Result<bool, Malformed> {
+        let contents = &mut *pass.contents;
+        contents.clear();
+        let (keys, mut same_keys, mut values_len, mut more) = (&self.keys, true, 0, false);
+        let time = read_log(pass.raw, log.clone(), |content| {
+            same_keys = same_keys && keys.is(contents.len(), content.key);
+            values_len += content.value.len();
+            if contents.len() < MAX_FAST_CONTENTS {
+                contents.push(content);
+            } else {
+                more = true;
+            }
+        })?;
+        let plain = !more
+            && !self.always_careful
+            && (same_keys || self.keys.learn(contents, &self.shape))
+            && !(self.shape.kv_escape && contents.iter().any(|content| self.shape.needs_escape(content.value)));
+        if !plain {
+            return self.render_carefully(pass, log, room, out, rendered);
+        }
+
+        let shape = &mut self.shape;
+        let fraction = shape.fraction(&time);
+        let mut digits = itoa::Buffer::new();
+        let nanoseconds = match time.nanoseconds {
+            None | Some(0) => "",
+            Some(nanoseconds) => digits.format(nanoseconds),
+        };
+        shape.header.set_second(i64::from(time.seconds));
+        const NANOSECONDS_KEY: &[u8] = b"__time_ns_part__=";
+        let nanoseconds_len =
+            if nanoseconds.is_empty() { 0 } else { shape.sep.len() + NANOSECONDS_KEY.len() + nanoseconds.len() };
+        let keys_len = if contents.is_empty() { 0 } else { self.keys.ends[contents.len() - 1] };
+        let message_len =
+            shape.header.len(fraction.is_some()) + self.shared.text.len() + nanoseconds_len + keys_len + values_len;
+        if shape.max_message_bytes.is_some_and(|max| message_len > max) {
+            return self.render_carefully(pass, log, room, out, rendered);
+        }
+        let frame_len = shape.frame_len(message_len);
+        if frame_len > room {
+            return Ok(false);
+        }
+
+        let start = out.len();
+        make_room(frame_len, rendered, out);
+        shape.begin_frame(message_len, out);
+        shape.header.write(fraction, out);
+        if nanoseconds.is_empty() {
+            out.extend_from_slice(&self.shared.text);
+        } else {
+            let (before, tags) = self.shared.text.split_at(self.shared.tags_at);
+            out.extend_from_slice(before);
+            out.extend_from_slice(&shape.sep);
+            out.extend_from_slice(NANOSECONDS_KEY);
+            out.extend_from_slice(nanoseconds.as_bytes());
+            out.extend_from_slice(tags);
+        }
+        let mut key_at = 0;
+        for (content, key_end) in contents.iter().zip(&self.keys.ends) {
+            out.extend_from_slice(&self.keys.text[key_at..*key_end]);
+            out.extend_from_slice(content.value);
+            key_at = *key_end;
+        }
+        shape.end_frame(out);
+        debug_assert_eq!(out.len(), start + frame_len, "the length is known before the message is written");
+        if check && shape.is_suspicious(&out[start..], 1) {
+            out.truncate(start);
+            return self.render_carefully(pass, log, room, out, rendered);
+        }
+
+        rendered.altered += u64::from(self.shared.altered);
+        rendered.bad_nanoseconds += u64::from(fraction.is_none() && !nanoseconds.is_empty());
+        // Nearly no log has it anywhere; those that do are looked at closely.
+        let ambiguous = self.shared.ambiguous
+            || (shape.is_ambiguous(&pass.raw[log])
+                && contents.iter().any(|content| shape.is_ambiguous(content.key) || shape.is_ambiguous(content.value)));
+        rendered.ambiguous += u64::from(ambiguous);
+        Ok(true)
+    }
+
+    #[cold]
+    fn render_carefully(
+        &mut self,
+        pass: &Pass<'_, '_>,
+        log: Range<usize>,
+        room: usize,
+        out: &mut Vec<u8>,
+        rendered: &mut Rendered,
+    ) -> Result<bool, Malformed> {
+        self.scratch.clear();
+        self.scratch.shrink_to(MAX_KEPT);
+        let care = careful::message(&mut self.shape, pass.raw, pass.group, log, &mut self.scratch)?;
+        let frame_len = self.shape.frame_len(self.scratch.len());
+        if frame_len > room {
+            return Ok(false);
+        }
+        make_room(frame_len, rendered, out);
+        self.shape.begin_frame(self.scratch.len(), out);
+        out.extend_from_slice(&self.scratch);
+        self.shape.end_frame(out);
+        rendered.altered += u64::from(care.altered);
+        rendered.truncated += u64::from(care.truncated);
+        rendered.ambiguous += u64::from(care.ambiguous);
+        rendered.bad_nanoseconds += u64::from(care.bad_nanoseconds);
+        Ok(true)
+    }
+
+    /// Writes a gap record as one frame: severity err, MSGID `gap`, TIMESTAMP the second when it was noticed.
+    pub fn gap(&mut self, gap: &GapRecord, out: &mut Vec<u8>) {
+        let message = &mut self.scratch;
+        message.clear();
+        self.gap_header.set_second(gap.noticed_s);
+        self.gap_header.write(None, message);
+        let max = self.shape.max_message_bytes.map_or(usize::MAX, |max| max.max(message.len()));
+        let shard = gap.shard.to_string();
+        for (key, value) in [
+            ("project", &gap.project),
+            ("logstore", &gap.logstore),
+            ("shard", &shard),
+            ("from", &gap.from),
+            ("to", &gap.to),
+            ("reason", &gap.reason),
+        ] {
+            message.extend_from_slice(&self.shape.sep);
+            message.extend_from_slice(key.as_bytes());
+            message.push(b'=');
+            self.shape.cleaner.write(value.as_bytes(), message);
+        }
+        let kept = cut_at_character(message, max).len();
+        message.truncate(kept);
+        self.shape.begin_frame(message.len(), out);
+        out.extend_from_slice(message);
+        self.shape.end_frame(out);
+    }
+}
+
+/// Reserves memory for a frame, which `out` has already if it was given with room for `limit` bytes, unless the frame is
+/// longer than that and alone: then no more than it needs.
+#[inline]
+fn make_room(frame_len: usize, rendered: &Rendered, out: &mut Vec<u8>) {
+    if rendered.messages == 0 { out.reserve_exact(frame_len) } else { out.reserve(frame_len) }
+}
+
+/// What stays the same while the logs of a group are rendered.
+struct Pass<'a, 'b> {
+    raw: &'a [u8],
+    group: &'b Group<'a>,
+    /// The group's end.
+    end: usize,
+    /// Filled for each log anew.
+    contents: &'b mut Vec<Pair<'a>>,
+    /// Length that `out` should not exceed.
+    limit: usize,
+}
+
+#[cfg(test)]
+impl Renderer {
+    /// One that takes the slow path for every log: what the fast path has to agree with.
+    pub(super) fn careful(settings: RenderSettings) -> Self {
+        Self { always_careful: true, ..Self::new(settings) }
+    }
+}

@@ -1,0 +1,184 @@
+//! Makes the text of keys, values and tags safe for a frame.
+//!
+//! Invalid UTF-8 becomes U+FFFD, one for each maximal invalid part. LF, CR and NUL each end a message at some receiver
+//! (NUL does in syslog-ng's LF framing), so they go by the newline policy; what follows them could otherwise pose as a
+//! message of its own. All other control characters are legal in a frame and stay as they are. `kv_escape` puts a
+//! backslash before `=`, `\`, and each place at which a reader would find the separator.
+
+use crate::config::NewlinePolicy;
+
+/// The characters that end a message somewhere.
+pub const BREAKS: [u8; 3] = [b'\n', b'\r', 0];
+
+/// Writes text as the settings want it.
+#[derive(Debug, Clone)]
+pub struct Cleaner {
+    newlines: NewlinePolicy,
+    /// The separator, if it is to be escaped.
+    escaped_sep: Option<Vec<u8>>,
+}
+
+impl Cleaner {
+    /// A cleaner with this policy, which escapes `=`, `\` and the separator given.
+    pub fn new(newlines: NewlinePolicy, escaped_sep: Option<Vec<u8>>) -> Self {
+        Self { newlines, escaped_sep }
+    }
+
+    /// Writes `text`; says whether something of it was lost or changed, escapes by `kv_escape` apart.
+    pub fn write(&self, text: &[u8], out: &mut Vec<u8>) -> bool {
+        let mut altered = false;
+        for chunk in text.utf8_chunks() {
+            altered |= match &self.escaped_sep {
+                Some(sep) => self.write_escaped(chunk.valid().as_bytes(), sep, out),
+                None => self.write_breaks(chunk.valid().as_bytes(), out),
+            };
+            if !chunk.invalid().is_empty() {
+                out.extend_from_slice("\u{fffd}".as_bytes());
+                altered = true;
+            }
+        }
+        altered
+    }
+
+    fn write_breaks(&self, mut text: &[u8], out: &mut Vec<u8>) -> bool {
+        if self.newlines == NewlinePolicy::Keep {
+            out.extend_from_slice(text);
+            return false;
+        }
+        let mut altered = false;
+        while let Some(at) = memchr::memchr3(BREAKS[0], BREAKS[1], BREAKS[2], text) {
+            out.extend_from_slice(&text[..at]);
+            self.write_break(text[at], out);
+            text = &text[at + 1..];
+            altered = true;
+        }
+        out.extend_from_slice(text);
+        altered
+    }
+
+    fn write_escaped(&self, text: &[u8], sep: &[u8], out: &mut Vec<u8>) -> bool {
+        let mut altered = false;
+        for (at, &byte) in text.iter().enumerate() {
+            if BREAKS.contains(&byte) && self.newlines != NewlinePolicy::Keep {
+                self.write_break(byte, out);
+                altered = true;
+            } else if byte == b'=' || byte == b'\\' || begins_separator(&text[at..], sep) {
+                out.extend_from_slice(&[b'\\', byte]);
+            } else {
+                out.push(byte);
+            }
+        }
+        altered
+    }
+
+    fn write_break(&self, byte: u8, out: &mut Vec<u8>) {
+        match (self.newlines, byte) {
+            (NewlinePolicy::Keep, byte) => out.push(byte),
+            (NewlinePolicy::Space, _) => out.push(b' '),
+            (NewlinePolicy::Escape, b'\n') => out.extend_from_slice(b"\\n"),
+            (NewlinePolicy::Escape, b'\r') => out.extend_from_slice(b"\\r"),
+            (NewlinePolicy::Escape, _) => out.extend_from_slice(b"\\0"),
+        }
+    }
+}
+
+/// Whether a reader that goes on into the separator behind the text finds one here: `a|` before `||` would be read as
+/// `a` before `||`, and a field that begins with `|`.
+fn begins_separator(text: &[u8], sep: &[u8]) -> bool {
+    if text.len() >= sep.len() {
+        return !sep.is_empty() && text.starts_with(sep);
+    }
+    let (start, end) = sep.split_at(text.len());
+    text == start && sep.starts_with(end)
+}
+
+/// How many of the [`BREAKS`] are in `text`.
+pub fn count_breaks(text: &[u8]) -> usize {
+    // Sums of bytes of short runs, which compilers turn into vector instructions.
+    text.chunks(255)
+        .map(|run| {
+            let breaks: u8 = run
+                .iter()
+                .map(|&b| u8::from(b == BREAKS[0]) | u8::from(b == BREAKS[1]) | u8::from(b == BREAKS[2]))
+                .sum();
+            usize::from(breaks)
+        })
+        .sum()
+}
+
+/// The longest start of valid UTF-8 that has at most `max` bytes and ends at a character border.
+pub fn cut_at_character(text: &[u8], max: usize) -> &[u8] {
+    let mut end = max.min(text.len());
+    // A byte of the form 10xxxxxx continues a character.
+    while end > 0 && end < text.len() && text[end] & 0xc0 == 0x80 {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::syslog::parse::split_escaped_key_values;
+
+    fn clean(cleaner: &Cleaner, text: &[u8]) -> (Vec<u8>, bool) {
+        let mut out = Vec::new();
+        let altered = cleaner.write(text, &mut out);
+        (out, altered)
+    }
+
+    #[test]
+    fn line_breaks_go_by_the_policy() {
+        let with = |policy| clean(&Cleaner::new(policy, None), b"a\n200 OK\r\n\0\t\x1b");
+        assert_eq!(with(NewlinePolicy::Escape), (b"a\\n200 OK\\r\\n\\0\t\x1b".to_vec(), true));
+        assert_eq!(with(NewlinePolicy::Space), (b"a 200 OK   \t\x1b".to_vec(), true));
+        assert_eq!(with(NewlinePolicy::Keep), (b"a\n200 OK\r\n\0\t\x1b".to_vec(), false));
+    }
+
+    #[test]
+    fn invalid_utf8_becomes_replacement_characters_and_nothing_else_is_touched() {
+        let cleaner = Cleaner::new(NewlinePolicy::Escape, None);
+        for text in [&b"ab\xff\xfecd"[..], b"\xe6\x97", b"\xe6\x97\xa5\xed\xa0\x80", b"\xef\xbf\xbd", b"plain", b""] {
+            let (out, altered) = clean(&cleaner, text);
+            assert_eq!(out, String::from_utf8_lossy(text).as_bytes());
+            assert_eq!(altered, std::str::from_utf8(text).is_err());
+        }
+    }
+
+    #[test]
+    fn escaped_text_reads_back_with_any_separator() {
+        for sep in ["||", "|", " | ", "aba", ";;;", "日"] {
+            let cleaner = Cleaner::new(NewlinePolicy::Escape, Some(sep.as_bytes().to_vec()));
+            for value in
+                ["", "|", "||", "|||", "x|", " |", " | ", "ab", "abab", "ababa", "a=b\\c\\n\n\r\0", ";;", "日日", "k=v"]
+            {
+                let mut msg = Vec::new();
+                for (key, value) in [(value, "1"), ("k", value), (value, value)] {
+                    msg.extend_from_slice(sep.as_bytes());
+                    cleaner.write(key.as_bytes(), &mut msg);
+                    msg.push(b'=');
+                    cleaner.write(value.as_bytes(), &mut msg);
+                }
+                let read = split_escaped_key_values(&msg, sep.as_bytes());
+                let text = |text: &str| text.as_bytes().to_vec();
+                let expected = vec![(text(value), text("1")), (text("k"), text(value)), (text(value), text(value))];
+                assert_eq!(read, Some(expected), "{sep:?} {value:?}: {}", String::from_utf8_lossy(&msg));
+            }
+        }
+    }
+
+    #[test]
+    fn cuts_are_at_character_borders() {
+        let text = "a日é".as_bytes();
+        let cuts: Vec<usize> = (0..8).map(|max| cut_at_character(text, max).len()).collect();
+        assert_eq!(cuts, [0, 1, 1, 1, 4, 4, 6, 6]);
+    }
+
+    #[test]
+    fn breaks_are_counted_in_long_text() {
+        let mut text = vec![b'\n'; 1000];
+        text.extend_from_slice(&[b'x'; 1000]);
+        text.extend_from_slice(b"\r\0\t");
+        assert_eq!(count_breaks(&text), 1002);
+    }
+}
