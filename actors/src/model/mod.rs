@@ -3,10 +3,14 @@
 //! Nothing here knows actix, a clock, a logger or a source of randomness that it was not given; "now" is always an
 //! argument. The shells hold one machine each and carry out what it answers.
 
+pub mod backoff;
 pub mod commit;
 pub mod cursor;
 pub mod ids;
 pub mod lease;
 pub mod ledger;
+pub mod outage;
+pub mod pacing;
 pub mod pull_pace;
+pub mod session;
 pub mod shard;
