@@ -47,6 +47,8 @@ counters! {
     bytes_sent,
     /// Bytes of frames confirmed.
     bytes_confirmed,
+    /// Refusals of datagrams that the receiver's machine reported (UDP).
+    datagrams_refused,
     /// Connections opened.
     connections_opened,
     /// Connections cut by the peer or by a time-out.

@@ -1,6 +1,7 @@
 //! The actors of sls-syslog.
 
 pub mod config;
+pub mod connection;
 pub mod counters;
 pub mod credit;
 pub mod event;
