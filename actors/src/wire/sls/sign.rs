@@ -174,6 +174,11 @@ pub fn content_sha256(body: &[u8]) -> String {
     HEXLOWER.encode(&Sha256::digest(body))
 }
 
+/// A time as HTTP's `date` header has it.
+pub fn http_date(time: DateTime<Utc>) -> String {
+    time.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
 /// Adds every header that depends on credentials, host and time, and signs the request.
 ///
 /// `host` is what the `host` header says, the port included where it is not the scheme's own. To be called once, last;
@@ -196,7 +201,7 @@ pub fn sign_request(
     let (id, secret) = (&credentials.access_key_id, credentials.access_key_secret.expose_secret());
     let authorization = match signature {
         Signature::V1 => {
-            let date = now.format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+            let date = http_date(now);
             request.headers.push(("x-log-signaturemethod", METHOD_V1.to_owned()));
             if !request.body.is_empty() {
                 request.headers.push(("content-md5", content_md5(&request.body)));
