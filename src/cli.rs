@@ -7,7 +7,7 @@ use crate::exit;
 use crate::loghub::LoghubArgs;
 use crate::receiver::ReceiverArgs;
 use crate::run::RunArgs;
-use crate::settings::{Flags, Layers};
+use crate::settings::{ConfigCommand, Flags, Layers};
 
 /// Delivers logs of Alibaba Cloud Log Service (SLS) to a SIEM over syslog, losing nothing.
 #[derive(Debug, Parser)]
@@ -40,6 +40,9 @@ pub enum Command {
     Loghub(LoghubArgs),
     /// Receives syslog and counts, for trying out and for tests
     Receiver(ReceiverArgs),
+    /// Shows or checks the settings, without starting anything
+    #[command(subcommand)]
+    Config(ConfigCommand),
 }
 
 const EXAMPLES: &str = "\

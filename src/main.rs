@@ -25,5 +25,6 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Loghub(args) => loghub::run(args),
         Command::Receiver(args) => receiver::run(args),
+        Command::Config(command) => settings::run_command(command, layers),
     }
 }

@@ -10,28 +10,32 @@ pub struct Layers {
     pub config: Option<PathBuf>,
 
     /// Sets one key, above file and environment; repeatable. Example: --set destination.port=6514
-    #[arg(long = "set", value_name = "KEY=VALUE", global = true, value_parser = key_value)]
-    pub set: Vec<(String, String)>,
+    #[arg(long = "set", value_name = "KEY=VALUE", global = true)]
+    pub set: Vec<String>,
+
+    /// Flags with names of their own: flag, key, value.
+    #[arg(skip)]
+    pub named: Vec<(&'static str, &'static str, String)>,
 }
 
 impl Layers {
     /// Adds the flags that have names of their own.
     pub fn with_flags(mut self, flags: Flags) -> Self {
         let named = [
-            ("source.endpoint", flags.endpoint),
-            ("source.project", flags.project),
-            ("source.logstore", flags.logstore),
-            ("source.consumer_group", flags.group),
-            ("source.cursor_start_time", flags.start),
-            ("destination.host", flags.host),
-            ("destination.port", flags.port),
-            ("destination.protocol", flags.protocol),
-            ("destination.framing", flags.framing),
-            ("destination.cert_path", flags.cert_path),
-            ("log.level", flags.log_level),
-            ("log.format", flags.log_format),
+            ("endpoint", "source.endpoint", flags.endpoint),
+            ("project", "source.project", flags.project),
+            ("logstore", "source.logstore", flags.logstore),
+            ("group", "source.consumer_group", flags.group),
+            ("start", "source.cursor_start_time", flags.start),
+            ("host", "destination.host", flags.host),
+            ("port", "destination.port", flags.port),
+            ("protocol", "destination.protocol", flags.protocol),
+            ("framing", "destination.framing", flags.framing),
+            ("cert-path", "destination.cert_path", flags.cert_path),
+            ("log-level", "log.level", flags.log_level),
+            ("log-format", "log.format", flags.log_format),
         ];
-        self.set.extend(named.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+        self.named.extend(named.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value?))));
         self
     }
 }
@@ -77,12 +81,4 @@ pub struct Flags {
     /// terminal or json
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
-}
-
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.to_owned())),
-        // The text is not repeated: it may hold what was meant to be secret.
-        _ => Err("expected KEY=VALUE, for example destination.port=6514".to_owned()),
-    }
 }

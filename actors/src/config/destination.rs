@@ -410,11 +410,10 @@ impl DestinationConfig {
 
     fn check_tls(&self, problems: &mut Vec<ConfigError>) {
         if self.protocol == Protocol::Tls {
-            if let Some(name) = &self.tls.server_name {
-                if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(&b)) {
-                    problems
-                        .push(ConfigError::new("destination.tls.server_name", "is neither a host name nor an address"));
-                }
+            if let Some(name) = &self.tls.server_name
+                && (name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(&b)))
+            {
+                problems.push(ConfigError::new("destination.tls.server_name", "is neither a host name nor an address"));
             }
             return;
         }

@@ -296,22 +296,22 @@ impl SourceConfig {
                 "is empty, longer than 256 bytes or has control characters; leave it out for a unique one",
             ));
         }
-        if !self.project.is_empty() {
-            if let Some(rest) = self.endpoint.host.strip_prefix(&format!("{}.", self.project)) {
-                problems.push(ConfigError::new(
-                    ENDPOINT,
-                    format!("contains the project, which is put in front by itself; write {rest}"),
-                ));
-            }
+        if !self.project.is_empty()
+            && let Some(rest) = self.endpoint.host.strip_prefix(&format!("{}.", self.project))
+        {
+            problems.push(ConfigError::new(
+                ENDPOINT,
+                format!("contains the project, which is put in front by itself; write {rest}"),
+            ));
         }
         let credentials = &self.credentials;
         if credentials.access_key_id.is_empty() || !credentials.access_key_id.bytes().all(|b| b.is_ascii_graphic()) {
             problems.push(ConfigError::new("source.access_key_id", "is empty or has characters that no key has"));
         }
-        if let Signature::V4 { region } = &self.signature {
-            if region.is_empty() || !region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-                problems.push(ConfigError::new("source.region", "is no region; write for example cn-hangzhou"));
-            }
+        if let Signature::V4 { region } = &self.signature
+            && (region.is_empty() || !region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'))
+        {
+            problems.push(ConfigError::new("source.region", "is no region; write for example cn-hangzhou"));
         }
     }
 }

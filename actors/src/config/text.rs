@@ -143,7 +143,7 @@ fn split_unit(text: &str) -> (&str, &str) {
 pub fn render_duration(duration: Duration) -> String {
     if duration.subsec_nanos() == 0 {
         format!("{} s", duration.as_secs())
-    } else if duration.as_micros() % 1000 == 0 {
+    } else if duration.as_micros().is_multiple_of(1000) {
         format!("{} ms", duration.as_millis())
     } else {
         format!("{} s", duration.as_secs_f64())

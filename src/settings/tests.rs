@@ -1,0 +1,559 @@
+//! Precedence, aliases, refusals with their exact words, and secrets that stay secret.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Parser;
+use sls_syslog_actors::config::{
+    Confirmation, Credentials, DestinationConfig, ForwarderConfig, Framing, Protocol, Signature, SourceConfig,
+};
+use sls_syslog_actors::model::cursor::StartPosition;
+
+use super::keys::KEYS;
+use super::layers::{DEFAULT_TOML, World};
+use super::{Flags, Layers, LogFormat, LogSettings, Settings, load_from, show};
+
+/// A settings file of its own, gone at the end.
+struct TempFile(PathBuf);
+
+impl TempFile {
+    fn new(content: &str, mode: u32) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("sls-syslog-{}-{:016x}.toml", std::process::id(), fastrand::u64(..)));
+        std::fs::write(&path, content).expect("the temporary directory takes a file");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("the file is ours");
+        Self(path)
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// The help page's environment, plus a receiver.
+const COMPLETE: &[(&str, &str)] = &[
+    ("SLS_ENDPOINT", "cn-hangzhou.log.aliyuncs.com"),
+    ("SLS_AK_ID", "MARKER-id"),
+    ("SLS_AK_KEY", "MARKER-key"),
+    ("SLS_PROJECT", "shop"),
+    ("SLS_LOGSTORE", "access"),
+    ("SLS_CG", "siem"),
+    ("SYSLOG_HOST", "siem.example.com"),
+    ("SYSLOG_PROTOCOL", "tcp"),
+];
+
+#[derive(Default)]
+struct Case<'a> {
+    file: Option<&'a Path>,
+    /// Over the complete environment; an empty value unsets.
+    environment: &'a [(&'a str, &'a str)],
+    set: &'a [&'a str],
+}
+
+impl Case<'_> {
+    fn layers(&self) -> Layers {
+        Layers {
+            config: self.file.map(Path::to_owned),
+            set: self.set.iter().map(|&text| text.to_owned()).collect(),
+            named: Vec::new(),
+        }
+    }
+
+    fn world(&self) -> World {
+        let replaced = |name: &str| self.environment.iter().any(|(key, _)| *key == name);
+        let environment = COMPLETE.iter().filter(|(key, _)| !replaced(key)).chain(self.environment);
+        World {
+            environment: environment.map(|(key, value)| (key.into(), value.into())).collect(),
+            usual_file: "/nonexistent/config.toml".into(),
+        }
+    }
+
+    fn load(&self) -> Result<Settings, Vec<String>> {
+        let result = load_from(&self.layers(), &self.world()).1;
+        result.map_err(|problems| problems.iter().map(ToString::to_string).collect())
+    }
+
+    fn settings(&self) -> Settings {
+        self.load().expect("settings that are accepted")
+    }
+}
+
+#[test]
+fn the_help_pages_environment_and_a_receiver_are_enough() {
+    let settings = Case::default().settings();
+    let ForwarderConfig { source, destination, .. } = &settings.forwarder;
+    assert_eq!(source.endpoint.to_string(), "https://cn-hangzhou.log.aliyuncs.com");
+    assert_eq!(source.signature, Signature::V4 { region: "cn-hangzhou".into() });
+    assert_eq!((source.heartbeat_interval, source.group_timeout_s), (Duration::from_secs(20), 40));
+    assert_eq!(source.cursor_start_time, StartPosition::Begin);
+    assert_eq!((destination.port, destination.framing), (514, Framing::Lf));
+    assert_eq!(destination.confirmation, Confirmation::TcpAcked);
+}
+
+/// The file and the constructors are two writings of the same defaults.
+#[test]
+fn the_documented_defaults_are_those_of_the_code() {
+    let fixed = &["source.consumer_name=c", "destination.hostname=h"];
+    let settings = Case { set: fixed, ..Case::default() }.settings();
+    let mut source =
+        SourceConfig::new("cn-hangzhou.log.aliyuncs.com", "shop", "access", "siem", Credentials::new("a", "b"))
+            .expect("an endpoint");
+    source.consumer_name = "c".into();
+    let mut destination = DestinationConfig::new("siem.example.com", Protocol::Tcp);
+    destination.hostname = "h".into();
+    assert_eq!(format!("{:#?}", settings.forwarder), format!("{:#?}", ForwarderConfig::new(source, destination)));
+    assert_eq!(settings.log, LogSettings::default());
+}
+
+#[test]
+fn every_key_of_the_code_is_in_the_documented_file_and_no_other() {
+    let mut section = String::new();
+    let mut documented = Vec::new();
+    let mut commented = true;
+    for line in DEFAULT_TOML.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = format!("{name}.");
+        }
+        let line = line.strip_prefix('#').unwrap_or(line);
+        let name = line.split(" = ").next().filter(|name| {
+            line.contains(" = ") && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        });
+        match name {
+            Some(name) => {
+                assert!(commented, "{section}{name} has no comment above it");
+                documented.push(format!("{section}{name}"));
+            }
+            None => commented = !line.trim().is_empty(),
+        }
+    }
+    let known: Vec<_> = KEYS.iter().map(|key| key.name).collect();
+    assert_eq!(documented, known);
+    for name in KEYS.iter().filter_map(|key| key.short) {
+        assert!(DEFAULT_TOML.contains(name), "{name} is not documented");
+    }
+}
+
+#[test]
+fn later_layers_win_and_the_origin_is_told() {
+    let file = TempFile::new("[destination]\nport = 1001\ntag = \"file\"\nsep = \"~\"\n", 0o600);
+    let case = Case {
+        file: Some(file.path()),
+        environment: &[("SLS_SYSLOG__DESTINATION__PORT", "1002"), ("SLS_SYSLOG__DESTINATION__TAG", "environment")],
+        set: &["destination.port=1003"],
+    };
+    let (merged, result) = load_from(&case.layers(), &case.world());
+    let destination = result.expect("settings that are accepted").forwarder.destination;
+    assert_eq!((destination.port, destination.tag.as_str(), destination.sep.as_str()), (1003, "environment", "~"));
+    let origin = |key| merged.get(key).and_then(config::Value::origin).expect("an origin").to_owned();
+    assert_eq!(origin("destination.port"), "flag --set destination.port");
+    assert_eq!(origin("destination.tag"), "environment variable SLS_SYSLOG__DESTINATION__TAG");
+    assert_eq!(origin("destination.sep"), format!("destination.sep in file {}", file.path().display()));
+    assert_eq!(origin("destination.timeout"), "default");
+}
+
+#[test]
+fn the_samples_flat_names_are_read_in_files_and_environment() {
+    let file = TempFile::new(
+        "port = 601\nsep = \"##\"\ntimeout = 30.5\nfacility = \"FAC_LOCAL0\"\nseverity = 4\nhostname = \"h\"\ntag = \"t\"\n\
+         cursor_start_time = \"2018-12-26 0:0:0\"\nheartbeat_interval = 10\ndata_fetch_interval = 2\nconsumer_name = \"c\"\n",
+        0o644,
+    );
+    let environment = [("SYSLOG_PROTOCOL", ""), ("SLS_SYSLOG__PROTOCOL", "UDP")];
+    let settings = Case { file: Some(file.path()), environment: &environment, ..Case::default() }.settings();
+    let ForwarderConfig { source, destination, .. } = &settings.forwarder;
+    assert_eq!((destination.protocol, destination.port, destination.sep.as_str()), (Protocol::Udp, 601, "##"));
+    assert_eq!((destination.facility, destination.severity), (16, 4));
+    assert_eq!(destination.timeout, Duration::from_millis(30_500));
+    assert_eq!((source.heartbeat_interval, source.group_timeout_s), (Duration::from_secs(10), 20));
+    assert_eq!(source.cursor_start_time, StartPosition::UnixSeconds(1_545_782_400));
+    assert_eq!(source.consumer_name, "c");
+    assert!(settings.notes.iter().any(|note| note.contains("read as UTC")), "{:?}", settings.notes);
+}
+
+#[test]
+fn flags_of_run_are_the_topmost_layer() {
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        layers: Layers,
+        #[command(flatten)]
+        flags: Flags,
+    }
+    let line =
+        Line::parse_from(["x", "--port", "99", "--protocol", "tls", "--log-format", "json", "--set", "log.level=warn"]);
+    let environment = Case { environment: &[("SYSLOG_PORT", "98")], ..Case::default() }.world();
+    let settings = load_from(&line.layers.with_flags(line.flags), &environment).1.expect("settings that are accepted");
+    assert_eq!((settings.forwarder.destination.port, settings.forwarder.destination.protocol), (99, Protocol::Tls));
+    assert_eq!(settings.log, LogSettings { level: slog::Level::Warning, format: LogFormat::Json });
+}
+
+#[test]
+fn a_file_is_found_by_flag_then_environment_then_usual_place() {
+    let [by_flag, by_variable, usual] =
+        ["flag", "variable", "usual"].map(|t| TempFile::new(&format!("tag = \"{t}\""), 0o600));
+    let tag = |flag: Option<&Path>, variable: &str| {
+        let environment = [("SLS_SYSLOG_CONFIG", variable)];
+        let case = Case { file: flag, environment: &environment, ..Case::default() };
+        let world = World { usual_file: usual.path().to_owned(), ..case.world() };
+        load_from(&case.layers(), &world).1.expect("settings that are accepted").forwarder.destination.tag
+    };
+    let variable = by_variable.path().to_str().expect("a text");
+    assert_eq!(tag(Some(by_flag.path()), variable), "flag");
+    assert_eq!(tag(None, variable), "variable");
+    assert_eq!(tag(None, ""), "usual");
+}
+
+/// Each row: environment, flags, the only refusal.
+#[test]
+fn every_refusal_names_key_value_layer_and_rule() {
+    type Row<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str], &'a str);
+    let rows: &[Row<'_>] = &[
+        (
+            &[("SLS_ENDPOINT", "")],
+            &[],
+            "source.endpoint: is missing; set it as SLS_ENDPOINT in the environment, in a file, or with --set source.endpoint=...",
+        ),
+        (
+            &[("SLS_AK_KEY", "")],
+            &[],
+            "source.access_key_secret: is missing; set it as SLS_AK_KEY in the environment, or in a file",
+        ),
+        (
+            &[("SYSLOG_PROTOCOL", "")],
+            &[],
+            "destination.protocol: is missing; set it as SYSLOG_PROTOCOL in the environment, in a file, or with --set destination.protocol=...",
+        ),
+        (
+            &[("SYSLOG_PORT", "70000")],
+            &[],
+            "destination.port = 70000 (environment variable SYSLOG_PORT): is not a port from 1 to 65535",
+        ),
+        (
+            &[("SYSLOG_PROTOCOL", "relay")],
+            &[],
+            "destination.protocol = relay (environment variable SYSLOG_PROTOCOL): is not udp, tcp or tls",
+        ),
+        (
+            &[("SYSLOG_PORT", "1"), ("SLS_SYSLOG__PORT", "2")],
+            &[],
+            "destination.port: is set to different values by environment variable SLS_SYSLOG__PORT and by environment variable SYSLOG_PORT; remove one of them",
+        ),
+        (
+            &[("SLS_SYSLOG__DESTINATION__PROTO", "MARKER")],
+            &[],
+            "destination.proto (environment variable SLS_SYSLOG__DESTINATION__PROTO): is not a key; did you mean protocol?",
+        ),
+        (
+            &[("SLS_SYSLOG__SOURCE", "MARKER")],
+            &[],
+            "source (environment variable SLS_SYSLOG__SOURCE): is a section, not a key",
+        ),
+        (
+            &[],
+            &["destination.framin=MARKER"],
+            "destination.framin (flag --set destination.framin): is not a key; did you mean destination.framing?",
+        ),
+        (
+            &[],
+            &["quite.different=MARKER"],
+            "quite.different (flag --set quite.different): is not a key; config/default.toml and `sls-syslog config show` list them all",
+        ),
+        (&[], &["MARKER"], "flag --set needs KEY=VALUE, as in --set destination.port=6514"),
+        (
+            &[],
+            &["source.access_key_secret=MARKER"],
+            "source.access_key_secret (flag --set source.access_key_secret): has no flag, because command lines can be read by everyone; use the environment or a file",
+        ),
+        (
+            &[("SLS_ENDPOINT", "https://MARKER:MARKER@h")],
+            &[],
+            "source.endpoint (environment variable SLS_ENDPOINT): has a user part; keys belong into source.access_key_id and source.access_key_secret",
+        ),
+        (
+            &[("SLS_AK_ID", "MARKER id")],
+            &[],
+            "source.access_key_id (environment variable SLS_AK_ID): is empty or has characters that no key has",
+        ),
+        (
+            &[("SLS_CONNECT", "sls:80")],
+            &[],
+            "source.connect = sls:80 (environment variable SLS_CONNECT): is not an address with port such as 10.0.0.7:443",
+        ),
+        (
+            &[("SLS_CA", "/nonexistent/ca.pem")],
+            &[],
+            "source.ca_path = /nonexistent/ca.pem (environment variable SLS_CA): cannot be read: No such file or directory (os error 2)",
+        ),
+        (
+            &[],
+            &["source.heartbeat_interval=0.05"],
+            "source.heartbeat_interval = 0.05 (flag --set source.heartbeat_interval): 50 ms is not between 100 ms and 1800 s",
+        ),
+        (
+            &[],
+            &["source.heartbeat_interval=soon"],
+            "source.heartbeat_interval = soon (flag --set source.heartbeat_interval): is not a duration; write seconds, or a number with ms, s, m, h or d",
+        ),
+        (
+            &[],
+            &["source.group_timeout=1500ms"],
+            "source.group_timeout = 1500ms (flag --set source.group_timeout): is not a whole number of seconds of 1 or more, which is all that SLS takes",
+        ),
+        (
+            &[],
+            &["source.group_timeout=30"],
+            "source.heartbeat_interval = 20 (default): 20 s is more than half of source.group_timeout, 30 s: one late heartbeat would lose the shards; lower source.heartbeat_interval to 15 s or raise source.group_timeout to 40 s",
+        ),
+        (
+            &[("SLS_CURSOR_START_TIME", "yesterday")],
+            &[],
+            "source.cursor_start_time = yesterday (environment variable SLS_CURSOR_START_TIME): is not begin, end, unix seconds or a time such as 2018-12-26 0:0:0+8:00",
+        ),
+        (&[], &["source.in_order=maybe"], "source.in_order = maybe (flag --set source.in_order): is not true or false"),
+        (
+            &[],
+            &["source.max_log_groups=-1"],
+            "source.max_log_groups = -1 (flag --set source.max_log_groups): is not a whole number of 0 or more",
+        ),
+        (&[], &["source.signature=v5"], "source.signature = v5 (flag --set source.signature): is not auto, v1 or v4"),
+        (
+            &[("SLS_ENDPOINT", "127.0.0.1:80")],
+            &["source.signature=v4"],
+            "source.signature = v4 (flag --set source.signature): needs source.region, which this endpoint does not tell; set it",
+        ),
+        (
+            &[],
+            &["destination.facility=128"],
+            "destination.facility = 128 (flag --set destination.facility): is a shifted code as C writes it; the facility is 16",
+        ),
+        (
+            &[],
+            &["destination.newlines=keep"],
+            "destination.newlines = keep (flag --set destination.newlines): keep contradicts destination.framing = \"lf\", which ends a message at each line break; set destination.newlines to escape or space, or destination.framing to octet-counting",
+        ),
+        (
+            &[("SYSLOG_PROTOCOL", "udp")],
+            &["destination.confirmation=tcp_acked"],
+            "destination.confirmation = tcp_acked (flag --set destination.confirmation): tcp_acked cannot be had with udp, which confirms nothing; set destination.confirmation to sent, or destination.protocol to tcp or tls",
+        ),
+        (
+            &[("SYSLOG_PROTOCOL", "udp")],
+            &["destination.max_message_bytes=64KiB"],
+            "destination.max_message_bytes = 64KiB (flag --set destination.max_message_bytes): 65536 is more than a UDP datagram holds; lower it to 65507",
+        ),
+        (
+            &[("SYSLOG_PROTOCOL", "tls")],
+            &["destination.tls.pin_sha256=12:34"],
+            "destination.tls.pin_sha256 = 12:34 (flag --set destination.tls.pin_sha256): is not a SHA-256 fingerprint of 64 hexadecimal digits",
+        ),
+        (
+            &[("SYSLOG_PROTOCOL", "tls")],
+            &["destination.tls.client_cert=/dev/null"],
+            "destination.tls.client_cert = /dev/null (flag --set destination.tls.client_cert): needs destination.tls.client_key, which is not set",
+        ),
+        (
+            &[("SYSLOG_CA", "/dev/null")],
+            &[],
+            "destination.cert_path = /dev/null (environment variable SYSLOG_CA): is set, but tcp is not encrypted; set destination.protocol to tls or leave it out",
+        ),
+        (
+            &[],
+            &["mailbox.formatter=0"],
+            "mailbox.formatter = 0 (flag --set mailbox.formatter): 0 lets nothing be in flight; set it to 1 or more",
+        ),
+        (
+            &[],
+            &["limits.workers=4", "limits.bytes_in_flight=48MiB"],
+            "limits.bytes_in_flight = 48MiB (flag --set limits.bytes_in_flight): 48 MiB for 4 worker(s) is less than the 16 MiB that each needs; raise limits.bytes_in_flight to 64 MiB or lower limits.workers to 3",
+        ),
+        (
+            &[],
+            &["log.level=loud"],
+            "log.level = loud (flag --set log.level): is not trace, debug, info, warning, error or critical",
+        ),
+        (&[], &["log.format=xml"], "log.format = xml (flag --set log.format): is not terminal or json"),
+    ];
+    for (environment, set, refusal) in rows {
+        let result = Case { environment, set, ..Case::default() }.load();
+        assert_eq!(result.err().unwrap_or_default(), [*refusal]);
+    }
+}
+
+#[test]
+fn refusals_of_a_file_name_it_and_never_quote_it() {
+    let rows = [
+        ("[destination]\nport = \"MARKER", 0o600, "file {} is not valid TOML, line 2, column 15"),
+        (
+            "[destination]\nport = [1]",
+            0o600,
+            "destination.port (destination.port in file {}): is a list; write a single value",
+        ),
+        (
+            "[destination]\ntag = 7",
+            0o600,
+            "destination.tag = 7 (destination.tag in file {}): is not text; put it in quotes",
+        ),
+        ("proto = \"tcp\"", 0o600, "proto (proto in file {}): is not a key; did you mean protocol?"),
+        ("Port = 514", 0o600, "Port (Port in file {}): is not a key; did you mean port?"),
+        (
+            "[source]\naccess_key = \"MARKER\"",
+            0o600,
+            "source.access_key (source.access_key in file {}): is not a key; did you mean source.access_key_secret?",
+        ),
+        (
+            "port = 1\n[destination]\nport = 2",
+            0o600,
+            "destination.port: is set to different values by destination.port in file {0} and by port in file {0}; remove one of them",
+        ),
+        ("[source]\nsecurity_token = \"MARKER\"\naccess_key_id = \"a\"\naccess_key_secret=\"MARKER\"", 0o640, ""),
+    ];
+    for (content, mode, refusal) in rows {
+        let file = TempFile::new(content, mode);
+        let environment: &[_] = if refusal.is_empty() { &[("SLS_AK_ID", ""), ("SLS_AK_KEY", "")] } else { &[] };
+        let result = Case { file: Some(file.path()), environment, ..Case::default() }.load();
+        let path = file.path().display().to_string();
+        let expected = refusal.replace("{}", &path).replace("{0}", &path);
+        assert_eq!(result.err().unwrap_or_default().join("\n"), expected);
+    }
+    let missing = Case { file: Some(Path::new("/nonexistent/c.toml")), ..Case::default() }.load();
+    assert_eq!(
+        missing.err().unwrap_or_default(),
+        ["file /nonexistent/c.toml cannot be read: No such file or directory (os error 2)"]
+    );
+}
+
+#[test]
+fn secrets_in_files_that_everyone_can_read_are_refused_unless_allowed() {
+    let how = "chmod o= it, or set allow_readable_secrets = true";
+    let config = TempFile::new("[source]\naccess_key_id = \"a\"\naccess_key_secret = \"MARKER\"", 0o644);
+    let secret = TempFile::new("MARKER\n", 0o644);
+    let secret_path = secret.path().to_str().expect("a text");
+    let unset = [("SLS_AK_ID", ""), ("SLS_AK_KEY", "")];
+    let by_file = [("SLS_AK_KEY", ""), ("SLS_SYSLOG__SOURCE__ACCESS_KEY_SECRET_FILE", secret_path)];
+    let cases = [
+        (
+            Case { file: Some(config.path()), environment: &unset, ..Case::default() },
+            format!(
+                "source.access_key_secret (source.access_key_secret in file {}): is a secret in a file that everyone on this machine can read; {how}",
+                config.path().display()
+            ),
+        ),
+        (
+            Case { environment: &by_file, ..Case::default() },
+            format!(
+                "source.access_key_secret_file = {secret_path} (environment variable SLS_SYSLOG__SOURCE__ACCESS_KEY_SECRET_FILE): is a secret that everyone on this machine can read; {how}"
+            ),
+        ),
+    ];
+    for (case, refusal) in cases {
+        assert_eq!(case.load().err().unwrap_or_default(), [refusal]);
+        let allowed = Case { set: &["allow_readable_secrets=true"], ..case }.settings();
+        assert_eq!(expose(&allowed).0, "MARKER");
+    }
+}
+
+fn expose(settings: &Settings) -> (String, Option<String>) {
+    use secrecy::ExposeSecret;
+    let credentials = &settings.forwarder.source.credentials;
+    let token = credentials.security_token.as_ref().map(|token| token.expose_secret().to_owned());
+    (credentials.access_key_secret.expose_secret().to_owned(), token)
+}
+
+/// U2: never a secret of one family with the id of another.
+#[test]
+fn credentials_come_from_one_family_as_a_whole() {
+    let ambient = [
+        ("ALIBABA_CLOUD_ACCESS_KEY_ID", "ambient-id"),
+        ("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "ambient-key"),
+        ("ALIBABA_CLOUD_SECURITY_TOKEN", "ambient-token"),
+    ];
+    let own = Case { environment: &ambient, ..Case::default() }.settings();
+    assert_eq!(expose(&own), ("MARKER-key".to_owned(), None));
+
+    let only_ambient = [&ambient[..], &[("SLS_AK_ID", ""), ("SLS_AK_KEY", "")]].concat();
+    let alone = Case { environment: &only_ambient, ..Case::default() }.settings();
+    assert_eq!(expose(&alone), ("ambient-key".to_owned(), Some("ambient-token".to_owned())));
+
+    let mixed = [&ambient[..], &[("SLS_AK_ID", "")]].concat();
+    let refused = Case { environment: &mixed, ..Case::default() }.load();
+    assert_eq!(
+        refused.err().unwrap_or_default(),
+        ["source.access_key_id: is missing; set it as SLS_AK_ID in the environment, or in a file"]
+    );
+
+    let file = TempFile::new(
+        "[source]\naccess_key_id = \"f\"\naccess_key_secret = \"file-key\"\nsecurity_token = \"file-token\"",
+        0o600,
+    );
+    let above = Case { file: Some(file.path()), ..Case::default() }.settings();
+    assert_eq!(expose(&above), ("MARKER-key".to_owned(), None));
+    let key_only = [("SLS_AK_ID", ""), ("SLS_AK_KEY", "env-key")];
+    let joined = Case { file: Some(file.path()), environment: &key_only, ..Case::default() }.settings();
+    assert_eq!(expose(&joined), ("env-key".to_owned(), Some("file-token".to_owned())));
+}
+
+#[test]
+fn a_secret_that_looks_like_a_number_stays_as_written() {
+    for secret in ["0123", "1e5", "true"] {
+        let settings = Case { environment: &[("SLS_AK_KEY", secret)], ..Case::default() }.settings();
+        assert_eq!(expose(&settings).0, secret);
+    }
+}
+
+#[test]
+fn show_tells_values_and_origins_and_never_a_secret() {
+    let environment = [("SLS_SECURITY_TOKEN", "MARKER-token")];
+    let case = Case { environment: &environment, set: &["mailbox.formatter=77"], ..Case::default() };
+    let (merged, result) = load_from(&case.layers(), &case.world());
+    let settings = result.expect("settings that are accepted");
+    for text in
+        [show::render(&merged, Some(&settings)), show::render_json(&merged, Some(&settings)), format!("{settings:?}")]
+    {
+        assert!(!text.contains("MARKER"), "{text}");
+        assert!(text.contains("77"), "{text}");
+    }
+    let table = show::render(&merged, Some(&settings));
+    let line = |start: &str| table.lines().find(|line| line.starts_with(start)).unwrap_or_default().to_owned();
+    assert!(
+        line("source.access_key_secret ").ends_with("***                              environment variable SLS_AK_KEY")
+    );
+    assert!(line("  batches in flight, per worker").ends_with(" 77"));
+    assert!(line("  a lease is held for").ends_with(" 36 s"));
+}
+
+#[test]
+fn what_is_weak_is_named_once_at_start() {
+    let notes =
+        |environment: &[(&str, &str)], set: &[&str]| Case { environment, set, ..Case::default() }.settings().notes;
+    assert_eq!(notes(&[("SYSLOG_PROTOCOL", "tls")], &[]), [""; 0]);
+    assert_eq!(notes(&[("SYSLOG_HOST", "127.0.0.1"), ("SLS_ENDPOINT", "127.0.0.1:80")], &[]), [""; 0]);
+    for (environment, set, start) in [
+        (
+            &[("SYSLOG_PROTOCOL", "tls"), ("SLS_ENDPOINT", "http://sls.example.com")][..],
+            &[][..],
+            "source.endpoint http://sls.example.com is plain http",
+        ),
+        (&[("SYSLOG_PROTOCOL", "udp")], &[], "destination.protocol udp confirms nothing"),
+        (&[("SYSLOG_PROTOCOL", "tcp")], &[], "destination.protocol tcp is not encrypted"),
+        (
+            &[("SYSLOG_PROTOCOL", "tls")],
+            &["destination.confirmation=written"],
+            "destination.confirmation written takes",
+        ),
+        (
+            &[("SYSLOG_PROTOCOL", "tls")],
+            &["source.cursor_start_time=2018-12-26 0:0:0"],
+            "source.cursor_start_time names no time zone",
+        ),
+    ] {
+        let notes = notes(environment, set);
+        assert!(notes.len() == 1 && notes[0].starts_with(start), "{notes:?}");
+    }
+}
