@@ -19,6 +19,23 @@ use crate::wire::syslog::gap::GapRecord;
 
 // ---- Coordinator and ShardFetcher ----------------------------------------------------------------------------
 
+/// Assembly → Coordinator: these are the workers; join the group. Once, before anything else.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct BeginJoining {
+    /// At least one.
+    pub workers: Vec<WorkerHandle>,
+}
+
+/// How the Coordinator reaches a worker.
+#[derive(Debug, Clone)]
+pub struct WorkerHandle {
+    /// Starts fetchers.
+    pub start: Recipient<StartShard>,
+    /// Opens a connection to the receiver before there is anything to send.
+    pub open: Recipient<OpenConnection>,
+}
+
 /// Coordinator → pipeline: read this shard, which we hold since now. One per acquisition; may not be lost (a lost one
 /// shows as a shard without fetcher, and its end is reported by the guard).
 #[derive(Debug, Message)]
@@ -28,6 +45,8 @@ pub struct StartShard {
     pub shard: ShardId,
     /// The lease.
     pub epoch: Epoch,
+    /// The last position that this process committed, for the case that SLS has forgotten it (rule L6).
+    pub resume: Option<Cursor>,
 }
 
 /// Pipeline → Coordinator: the fetcher runs, and this is how to reach it.
@@ -117,6 +136,11 @@ pub struct FormatBatch {
     /// The batch's ticket.
     pub ticket: Ticket,
 }
+
+/// Pipeline → ShardFetcher: hand batches to this formatter from now on; the former one has ended.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct UseFormatter(pub Recipient<FormatBatch>);
 
 /// What a batch is made of.
 #[derive(Debug)]
@@ -263,6 +287,11 @@ impl FramePool {
     }
 }
 
+/// Pipeline → Formatter: end now; what it holds fails and is pulled again.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct EndFormatter;
+
 /// Pipeline → SyslogConnection: connect now, although there is nothing to send yet (rule L8).
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
@@ -348,4 +377,41 @@ pub struct ActorEnded {
 pub struct StopForwarder {
     /// Time that it may take, beyond which it ends anyway.
     pub within: Duration,
+}
+
+/// Handle → Coordinator: how is it going?
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "ForwarderStatus")]
+pub struct GetStatus;
+
+/// What a forwarder is doing.
+#[derive(Debug, Clone, actix::MessageResponse)]
+pub struct ForwarderStatus {
+    /// Where it stands.
+    pub phase: Phase,
+    /// Shards held, ascending.
+    pub shards: Vec<ShardId>,
+    /// When a batch counts as delivered.
+    pub confirmation: crate::config::Confirmation,
+    /// What is known of the receiver.
+    pub receiver: ReceiverState,
+    /// Seconds between now and the receipt by SLS of the last delivered group, the worst over all shards held.
+    pub lag_s: Option<i64>,
+    /// Totals since the start.
+    pub counters: crate::counters::CountersSnapshot,
+}
+
+/// Where a forwarder stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Signing in to SLS, finding or creating the group.
+    Joining,
+    /// Waiting for the receiver before any shard is asked for (rule L8).
+    AwaitingReceiver,
+    /// A member of the group, with or without shards.
+    Member,
+    /// Draining.
+    Stopping,
+    /// Everything has ended.
+    Ended,
 }

@@ -5,11 +5,15 @@
 
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
+use slog::Logger;
 
+use crate::config::Confirmation;
+use crate::counters::Counters;
 use crate::model::cursor::{Cursor, StartPosition};
 use crate::model::ids::ShardId;
 use crate::wire::sls::error::SlsError;
@@ -109,7 +113,9 @@ pub trait WorkerPorts: Send + Sync + 'static {
     /// A LogHub client with an HTTP client of its own.
     fn log_hub(&self) -> Rc<dyn LogHub>;
     /// A dialer of the destination.
-    fn dialer(&self) -> Rc<dyn Dial>;
+    fn dialer(&self, counters: Arc<Counters>, log: Logger) -> Rc<dyn Dial>;
+    /// The level at which its connections really confirm.
+    fn level(&self) -> Confirmation;
     /// Wall clock, in unix seconds.
     fn unix_seconds(&self) -> i64;
     /// A seed for jitter.

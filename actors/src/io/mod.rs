@@ -3,6 +3,7 @@
 pub mod dial;
 mod http_tls;
 pub mod log_hub;
+pub mod system_ports;
 pub mod tcp;
 pub mod tcp_info;
 pub mod udp;

@@ -12,5 +12,6 @@ pub mod ledger;
 pub mod outage;
 pub mod pacing;
 pub mod pull_pace;
+pub mod routing;
 pub mod session;
 pub mod shard;

@@ -352,6 +352,16 @@ impl ShardMachine {
         self.stop = Some(Stop::Lost);
     }
 
+    /// A whole body failed by itself (rule O2): ask for half as much.
+    pub fn ask_for_less(&mut self) {
+        self.pace.halve();
+    }
+
+    /// The current attempt.
+    pub fn generation(&self) -> Generation {
+        self.ledger.generation()
+    }
+
     /// Whether it was told to stop, so that a running job is to be dropped.
     pub fn is_stopping(&self) -> bool {
         self.stop.is_some()

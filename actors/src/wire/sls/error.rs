@@ -145,6 +145,12 @@ impl SlsError {
         self.code_is_any(&["RequestTimeTooSkewed", "RequestTimeExpired"])
     }
 
+    /// Whether SLS knows us but does not let us do this one thing.
+    pub fn is_denied_action(&self) -> bool {
+        let Self::Refused { message, .. } = self else { return false };
+        self.code_is("Unauthorized") && after(message, "action:").is_some()
+    }
+
     /// One sentence that tells a human what to do, where there is something to do.
     pub fn remedy(&self) -> Option<String> {
         let Self::Refused { message, clock_offset_s, .. } = self else {

@@ -1,0 +1,204 @@
+//! Becoming a member of the consumer group, before the first heartbeat (rules L4, L6, L8, L10, L11).
+//!
+//! SLS comes first: the names and keys are tried, the group is found or created, and where a new group does not begin at
+//! the oldest log its start position is committed for every shard. Only then are shards asked for.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures_util::future::LocalBoxFuture;
+use slog::{Logger, info, warn};
+use tokio::time::Instant;
+
+use crate::error::ForwarderError;
+use crate::event::Code;
+use crate::model::cursor::StartPosition;
+use crate::ports::LogHub;
+use crate::trouble::{EventSink, Troubles, sentence};
+use crate::wire::sls::error::{ErrorClass, SlsError, group_quota_remedy};
+use crate::wire::sls::reply::ConsumerGroup;
+
+/// What joining needs to know.
+#[derive(Debug, Clone)]
+pub(super) struct Membership {
+    /// The group as we would create it.
+    pub(super) group: ConsumerGroup,
+    /// Whether an existing group's settings are changed to ours.
+    pub(super) manage_group: bool,
+    /// Where a new group begins.
+    pub(super) start: StartPosition,
+}
+
+/// What joining found out.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Joined {
+    /// The group's timeout; ours where it cannot be read.
+    pub(super) group_timeout: Duration,
+    /// Days for which logs are kept, where told.
+    pub(super) ttl_days: Option<u32>,
+}
+
+/// One attempt after another until SLS has answered everything, or refused what only a human can correct.
+pub(super) async fn join(
+    hub: Rc<dyn LogHub>,
+    membership: Membership,
+    log: Logger,
+    events: EventSink,
+) -> Result<Joined, ForwarderError> {
+    let mut steps = Steps { troubles: Troubles::new(log.clone(), events), pause: FIRST_PAUSE };
+    let ttl_days = match steps.repeat(&hub, |hub| hub.get_logstore()).await {
+        Ok(logstore) => logstore.ttl_days,
+        Err(refused) => {
+            refused.unless_denied()?;
+            None
+        }
+    };
+    let group = ensure_group(&hub, &mut steps, &membership, &log).await?;
+    if membership.start != StartPosition::Begin {
+        commit_start(&hub, &mut steps, membership.start, &log).await?;
+    }
+    Ok(Joined { group_timeout: Duration::from_secs(group.timeout_s.into()), ttl_days })
+}
+
+/// Finds the group or creates it; respects an existing group's settings unless told to manage them (L4).
+async fn ensure_group(
+    hub: &Rc<dyn LogHub>,
+    steps: &mut Steps,
+    membership: &Membership,
+    log: &Logger,
+) -> Result<ConsumerGroup, ForwarderError> {
+    let ours = &membership.group;
+    let groups = match steps.repeat(hub, |hub| hub.list_consumer_groups()).await {
+        Ok(groups) => groups,
+        Err(refused) => {
+            refused.unless_denied()?;
+            warn!(log, "the consumer groups may not be listed; going on as if the group had our settings");
+            return Ok(ours.clone());
+        }
+    };
+    if let Some(existing) = groups.iter().find(|group| group.name == ours.name) {
+        if existing == ours {
+            return Ok(existing.clone());
+        }
+        if !membership.manage_group {
+            info!(log, "the consumer group exists with other settings, which are respected";
+                "timeout_s" => existing.timeout_s, "order" => existing.order);
+            return Ok(existing.clone());
+        }
+        return match steps.repeat(hub, |hub| hub.update_consumer_group(ours)).await {
+            Ok(()) => Ok(ours.clone()),
+            Err(refused) => {
+                refused.unless_denied()?;
+                warn!(log, "the consumer group's settings may not be changed; going on with its own");
+                Ok(existing.clone())
+            }
+        };
+    }
+    match steps.repeat(hub, |hub| hub.create_consumer_group(ours)).await {
+        Ok(()) => info!(log, "created the consumer group"; "timeout_s" => ours.timeout_s, "order" => ours.order),
+        Err(Refused(error)) if error.code_is("ConsumerGroupAlreadyExist") => {}
+        Err(Refused(error)) if error.code_is("ConsumerGroupQuotaExceed") => {
+            let names: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
+            return Err(ForwarderError::Refused {
+                code: Code::SlsRefused,
+                what: format!("{error}: {}", group_quota_remedy(&names)),
+            });
+        }
+        Err(refused) => {
+            refused.unless_denied()?;
+            warn!(log, "the consumer group may not be created; going on in case somebody else does");
+        }
+    }
+    Ok(ours.clone())
+}
+
+/// L6: the start position belongs to the group's birth. If the lowest shard has no checkpoint, every shard that has none
+/// gets one, the lowest last, so that a birth that is cut short is finished by the next process.
+async fn commit_start(
+    hub: &Rc<dyn LogHub>,
+    steps: &mut Steps,
+    start: StartPosition,
+    log: &Logger,
+) -> Result<(), ForwarderError> {
+    let shards = steps.require(hub, |hub| hub.list_shards()).await?;
+    let Some(lowest) = shards.iter().map(|info| info.shard).min() else { return Ok(()) };
+    if steps.require(hub, |hub| hub.get_checkpoint(lowest)).await?.cursor.is_some() {
+        return Ok(());
+    }
+    info!(log, "a new consumer group: committing its start position"; "start" => %start, "shards" => shards.len());
+    for shard in shards.iter().rev().map(|info| info.shard) {
+        if steps.require(hub, |hub| hub.get_checkpoint(shard)).await?.cursor.is_none() {
+            let cursor = steps.require(hub, |hub| hub.get_cursor(shard, start)).await?;
+            steps.require(hub, |hub| hub.update_checkpoint(shard, &cursor, true)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Repeats requests with growing pauses, and says what is wrong meanwhile.
+struct Steps {
+    troubles: Troubles,
+    pause: Duration,
+}
+
+/// An answer that no repetition mends.
+struct Refused(SlsError);
+
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+impl Steps {
+    /// Repeats `request` until it is answered or refused for good.
+    async fn repeat<T, F>(&mut self, hub: &Rc<dyn LogHub>, request: F) -> Result<T, Refused>
+    where
+        F: Fn(&dyn LogHub) -> LocalBoxFuture<'static, Result<T, SlsError>>,
+    {
+        loop {
+            let error = match request(&**hub).await {
+                Ok(answer) => {
+                    self.pause = FIRST_PAUSE;
+                    let now = Instant::now().into_std();
+                    for code in [Code::SlsDown, Code::ClockSkew, Code::Quota] {
+                        self.troubles.recovered(now, code);
+                    }
+                    return Ok(answer);
+                }
+                Err(error) => error,
+            };
+            let code = match error.class() {
+                _ if error.is_clock() => Code::ClockSkew,
+                ErrorClass::Retry => Code::SlsDown,
+                ErrorClass::SlowDown(_) => Code::Quota,
+                _ => return Err(Refused(error)),
+            };
+            self.troubles.report(Instant::now().into_std(), code, &sentence(&error));
+            tokio::time::sleep(self.pause).await;
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// As `repeat`, for what cannot be done without.
+    async fn require<T, F>(&mut self, hub: &Rc<dyn LogHub>, request: F) -> Result<T, ForwarderError>
+    where
+        F: Fn(&dyn LogHub) -> LocalBoxFuture<'static, Result<T, SlsError>>,
+    {
+        self.repeat(hub, request).await.map_err(|Refused(error)| refused(&error))
+    }
+}
+
+impl Refused {
+    /// L11: a right that is not needed may be denied; anything else ends the start.
+    fn unless_denied(self) -> Result<(), ForwarderError> {
+        if self.0.is_denied_action() { Ok(()) } else { Err(refused(&self.0)) }
+    }
+}
+
+/// The error with which a start ends.
+pub(super) fn refused(error: &SlsError) -> ForwarderError {
+    ForwarderError::Refused { code: Code::SlsRefused, what: sentence(error) }
+}
+
+/// L10: what ends the process before the first answered heartbeat.
+pub(super) fn ends_the_start(error: &SlsError) -> bool {
+    error.class() == ErrorClass::Fatal && !error.is_clock()
+}

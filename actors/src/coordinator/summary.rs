@@ -1,0 +1,114 @@
+//! The summary line: what happened since the last one, and what there is to know while nothing does (rule U8).
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use slog::{Logger, info};
+
+use crate::counters::CountersSnapshot;
+use crate::messages::{ForwarderStatus, Phase, ReceiverState};
+use crate::model::ids::ShardId;
+
+/// Writes the line when it is due and remembers what it needs for the next.
+#[derive(Debug)]
+pub(super) struct Summary {
+    interval: Duration,
+    due: Instant,
+    before: CountersSnapshot,
+    at: Instant,
+    received_s: BTreeMap<ShardId, i64>,
+    any_settled: bool,
+    last_commit: Option<Instant>,
+    headline: String,
+    /// Days for which SLS keeps logs, where told.
+    pub(super) ttl_days: Option<u32>,
+}
+
+/// How often the line comes while nothing moves.
+const IDLE_INTERVAL: Duration = Duration::from_secs(60);
+
+impl Summary {
+    pub(super) fn new(now: Instant, interval: Duration) -> Self {
+        Self {
+            interval,
+            due: now + interval,
+            before: CountersSnapshot::default(),
+            at: now,
+            received_s: BTreeMap::new(),
+            any_settled: false,
+            last_commit: None,
+            headline: String::new(),
+            ttl_days: None,
+        }
+    }
+
+    pub(super) fn due(&self) -> Instant {
+        self.due
+    }
+
+    pub(super) fn committed(&mut self, at: Instant) {
+        self.last_commit = Some(at);
+    }
+
+    /// Everything up to what SLS received at that second is settled. Says whether this is the first time.
+    pub(super) fn settled(&mut self, shard: ShardId, received_s: Option<i64>) -> bool {
+        if let Some(received_s) = received_s {
+            self.received_s.insert(shard, received_s);
+        }
+        !std::mem::replace(&mut self.any_settled, true)
+    }
+
+    /// The worst lag over these shards, in seconds.
+    pub(super) fn lag_s(&self, shards: impl Iterator<Item = ShardId>) -> Option<i64> {
+        let oldest = shards.filter_map(|shard| self.received_s.get(&shard)).min()?;
+        Some((chrono::Utc::now().timestamp() - oldest).max(0))
+    }
+
+    pub(super) fn write(&mut self, now: Instant, log: &Logger, status: &ForwarderStatus) {
+        let (new, old) = (status.counters, self.before);
+        let idle = new.raw_bytes == old.raw_bytes && new.logs_delivered == old.logs_delivered;
+        self.due = now + self.interval;
+        let headline = headline_of(status);
+        if idle && headline == self.headline && now < self.at + IDLE_INTERVAL {
+            return;
+        }
+        let seconds = now.saturating_duration_since(self.at).as_secs_f64().max(0.001);
+        let rate = (new.logs_delivered - old.logs_delivered) as f64 / seconds;
+        info!(log, "{}", headline;
+            "shards" => status.shards.len(),
+            "logs" => new.logs_delivered - old.logs_delivered,
+            "logs_per_s" => rate.round() as u64,
+            "mb_in" => (new.raw_bytes - old.raw_bytes) / 1_000_000,
+            "mb_confirmed" => (new.bytes_confirmed - old.bytes_confirmed) / 1_000_000,
+            "resent" => new.messages_resent - old.messages_resent,
+            "altered" => new.messages_altered - old.messages_altered,
+            "truncated" => new.messages_truncated - old.messages_truncated,
+            "gaps" => new.gaps - old.gaps,
+            "lag_s" => status.lag_s,
+            "last_commit_s" => self.last_commit.map(|at| now.saturating_duration_since(at).as_secs()),
+            "level" => status.confirmation.as_str(),
+            "retention_days" => self.ttl_days,
+        );
+        self.before = new;
+        self.at = now;
+        self.headline = headline;
+    }
+}
+
+/// What the line says in words: what is going on, or why nothing is.
+fn headline_of(status: &ForwarderStatus) -> String {
+    match (&status.phase, &status.receiver) {
+        (Phase::Joining, _) => "waiting for SLS: not a member of the group yet".to_owned(),
+        (Phase::AwaitingReceiver, ReceiverState::Down { why }) => {
+            format!("waiting for the receiver before any shard is asked for: {why}")
+        }
+        (Phase::AwaitingReceiver, _) => "waiting for the receiver before any shard is asked for".to_owned(),
+        (Phase::Stopping, _) => "stopping".to_owned(),
+        (Phase::Ended, _) => "ended".to_owned(),
+        (Phase::Member, ReceiverState::Down { why }) => format!("the receiver is down: {why}"),
+        (Phase::Member, _) if status.shards.is_empty() => {
+            "standby: other consumers of the group hold all shards; one of theirs comes free when it stops".to_owned()
+        }
+        (Phase::Member, _) => "forwarding".to_owned(),
+    }
+}

@@ -1,0 +1,29 @@
+//! How a forwarder can fail as a whole.
+
+use crate::event::Code;
+
+/// Why a forwarder did not start, or ended although nobody asked it to.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ForwarderError {
+    /// The settings contradict each other or name something that cannot be used.
+    #[error("{0}")]
+    Settings(String),
+    /// SLS refused what only a human can correct, before the first heartbeat was answered (keys, rights, names, quota).
+    #[error("{what}")]
+    Refused {
+        /// Stable code.
+        code: Code,
+        /// One sentence with the remedy.
+        what: String,
+    },
+    /// An actor that cannot be replaced ended by a panic.
+    #[error("the {actor} ended by a panic; shards go to other consumers when the group's timeout has passed")]
+    Panicked {
+        /// Which.
+        actor: String,
+    },
+    /// A worker thread could not be started.
+    #[error("cannot start a worker thread: {0}")]
+    Thread(String),
+}

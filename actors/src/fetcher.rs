@@ -1,0 +1,480 @@
+//! The ShardFetcher: moves bodies and cursors of one shard. It reads an answer's headers, never its body.
+//!
+//! What it does next is the word of [`ShardMachine`]; the actor runs one request at a time, takes the credits for it
+//! first, hands bodies to the formatter, and passes on what may be committed.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, WrapFuture};
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use slog::{Logger, debug, error, info, o, warn};
+
+use crate::config::SourceConfig;
+use crate::counters::Counters;
+use crate::credit::{ByteBudget, ByteCredit, Credit, Credits};
+use crate::event::{Code, ForwarderEvent};
+use crate::messages::{
+    BatchContent, BatchSettled, CheckpointReady, ControlShard, FormatBatch, Outcome, PulledBody, ShardCommand,
+    ShardEnd, ShardEnded, UseFormatter,
+};
+use crate::model::cursor::{Cursor, StartPosition};
+use crate::model::ids::{Epoch, Generation, Sequence, ShardId};
+use crate::model::pull_pace::PullPace;
+use crate::model::shard::{Answer, End, Gap, Job, Next, ShardMachine, Verdict};
+use crate::ports::LogHub;
+use crate::ticket::{FailReason, FailedFrom, Ticket};
+use crate::trouble::{EventSink, Troubles, code_of, send, sentence};
+use crate::watch::ExitGuard;
+use crate::wire::sls::body::MAX_RAW_SIZE;
+use crate::wire::sls::error::{ErrorClass, SlsError};
+use crate::wire::sls::reply::PullHead;
+use crate::wire::syslog::gap::GapRecord;
+
+/// Reads one shard under one lease.
+///
+/// - **arbiter**: its worker's; a shard never changes it
+/// - **mailbox**: `mailbox.fetcher`, control messages and settlements; those are bounded by the batch credits
+/// - **in**: `ControlShard`, `BatchSettled`, `UseFormatter`
+/// - **out**: `FormatBatch`, `CheckpointReady`, `ShardEnded`
+/// - **timers**: one, for the next pull or the end of a drain
+/// - **watched by**: the Coordinator
+/// - **a restart loses** nothing: it begins at the checkpoint again, under a new epoch
+pub struct ShardFetcher {
+    shard: ShardId,
+    epoch: Epoch,
+    mailbox: usize,
+    source: Arc<SourceConfig>,
+    hub: Rc<dyn LogHub>,
+    machine: ShardMachine,
+    failed_from: FailedFrom,
+    generation: Generation,
+    batches: Credits,
+    budget: ByteBudget,
+    formatter: Recipient<FormatBatch>,
+    checkpoint_ready: Recipient<CheckpointReady>,
+    shard_ended: Recipient<ShardEnded>,
+    /// Our own address, for tickets; known once started.
+    report_to: Option<Recipient<BatchSettled>>,
+    job: Option<SpawnHandle>,
+    timer: Option<SpawnHandle>,
+    troubles: Troubles,
+    counters: Arc<Counters>,
+    events: EventSink,
+    gaps: Vec<(Sequence, Gap)>,
+    unix_seconds: Rc<dyn Fn() -> i64>,
+    jitter: fastrand::Rng,
+    log: Logger,
+    _guard: ExitGuard,
+}
+
+/// What a fetcher is made of.
+pub struct FetcherParts {
+    /// The shard.
+    pub shard: ShardId,
+    /// The lease.
+    pub epoch: Epoch,
+    /// Where to begin if SLS has forgotten the checkpoint.
+    pub resume: Option<Cursor>,
+    /// Mailbox capacity.
+    pub mailbox: usize,
+    /// The source's settings.
+    pub source: Arc<SourceConfig>,
+    /// The worker's client.
+    pub hub: Rc<dyn LogHub>,
+    /// The worker's batch credits.
+    pub batches: Credits,
+    /// The worker's share for bodies and raw log groups.
+    pub budget: ByteBudget,
+    /// The worker's formatter.
+    pub formatter: Recipient<FormatBatch>,
+    /// The Coordinator.
+    pub checkpoint_ready: Recipient<CheckpointReady>,
+    /// The Coordinator.
+    pub shard_ended: Recipient<ShardEnded>,
+    /// Totals.
+    pub counters: Arc<Counters>,
+    /// Where events go.
+    pub events: EventSink,
+    /// Wall clock.
+    pub unix_seconds: Rc<dyn Fn() -> i64>,
+    /// Seed of the jitter.
+    pub seed: u64,
+    /// Logger.
+    pub log: Logger,
+    /// Reports the actor's end.
+    pub guard: ExitGuard,
+}
+
+/// How a job ended.
+enum JobOutcome {
+    Checkpoint(Result<Option<Cursor>, SlsError>),
+    Oldest(Result<Cursor, SlsError>),
+    Pulled { sent_at: Instant, pulled: Result<Pulled, PullError> },
+}
+
+/// An answer to a pull.
+struct Pulled {
+    head: PullHead,
+    /// The body with what pays for it; `None` if the answer is empty, or there was no room for it.
+    body: Option<(Bytes, ByteCredit)>,
+    batch: Credit,
+}
+
+/// Why a pull has no usable answer.
+enum PullError {
+    Refused(SlsError),
+    /// The body did not come whole.
+    Cut(SlsError),
+}
+
+/// What is needed to run a pull.
+struct Pull {
+    hub: Rc<dyn LogHub>,
+    shard: ShardId,
+    cursor: Cursor,
+    count: u32,
+    reserve: usize,
+    batches: Credits,
+    budget: ByteBudget,
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl ShardFetcher {
+    /// Puts it together; nothing happens before it is started.
+    pub fn new(parts: FetcherParts) -> Self {
+        let log = parts.log.new(o!("actor" => "shard-fetcher", "shard" => parts.shard.0, "epoch" => parts.epoch.0));
+        let pace = PullPace::new(parts.source.data_fetch_interval, parts.source.max_log_groups);
+        Self {
+            shard: parts.shard,
+            epoch: parts.epoch,
+            mailbox: parts.mailbox,
+            source: parts.source,
+            hub: parts.hub,
+            machine: ShardMachine::new(pace, parts.budget.total(), parts.resume),
+            failed_from: FailedFrom::none(),
+            generation: Generation(0),
+            batches: parts.batches,
+            budget: parts.budget,
+            formatter: parts.formatter,
+            checkpoint_ready: parts.checkpoint_ready,
+            shard_ended: parts.shard_ended,
+            report_to: None,
+            job: None,
+            timer: None,
+            troubles: Troubles::new(log.clone(), parts.events.clone()),
+            counters: parts.counters,
+            events: parts.events,
+            gaps: Vec::new(),
+            unix_seconds: parts.unix_seconds,
+            jitter: fastrand::Rng::with_seed(parts.seed),
+            log,
+            _guard: parts.guard,
+        }
+    }
+
+    /// Passes on what may be committed, then does what the machine says.
+    fn work(&mut self, ctx: &mut Context<Self>) {
+        if let Some(ready) = self.machine.take_ready() {
+            // actix fact 3: at most one per settled batch.
+            self.checkpoint_ready.do_send(CheckpointReady {
+                shard: self.shard,
+                epoch: self.epoch,
+                cursor: ready.position.cursor,
+                received_s: ready.position.received_s,
+                even_if_unchanged: ready.even_if_unchanged,
+            });
+        }
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        if self.machine.is_stopping()
+            && let Some(job) = self.job.take()
+        {
+            ctx.cancel_future(job);
+        }
+        match self.machine.next(now()) {
+            Next::Start(job) => self.start(job, ctx),
+            Next::Wait(None) => {}
+            Next::Wait(Some(until)) => {
+                let wait = until.saturating_duration_since(now());
+                self.timer = Some(ctx.run_later(wait, |act, ctx| {
+                    act.timer = None;
+                    act.work(ctx);
+                }));
+            }
+            Next::End(end) => self.end(end, ctx),
+        }
+    }
+
+    fn end(&mut self, end: End, ctx: &mut Context<Self>) {
+        // What is unsettled is failed: formatter and connection drop it, and its credits return (rules L1, O1).
+        self.failed_from.lower_to(self.machine.first_unsettled());
+        let how = match end {
+            End::Stopped => ShardEnd::Stopped,
+            End::Gone => ShardEnd::ShardGone,
+        };
+        self.shard_ended.do_send(ShardEnded { shard: self.shard, epoch: self.epoch, how });
+        ctx.stop();
+    }
+
+    // ---- jobs ------------------------------------------------------------------------------------------------
+
+    fn start(&mut self, job: Job, ctx: &mut Context<Self>) {
+        let hub = Rc::clone(&self.hub);
+        let shard = self.shard;
+        let running: LocalBoxFuture<'static, JobOutcome> = match job {
+            Job::Checkpoint => {
+                let request = hub.get_checkpoint(shard);
+                Box::pin(async move { JobOutcome::Checkpoint(request.await.map(|checkpoint| checkpoint.cursor)) })
+            }
+            Job::OldestCursor => {
+                let request = hub.get_cursor(shard, StartPosition::Begin);
+                Box::pin(async move { JobOutcome::Oldest(request.await) })
+            }
+            Job::Pull { cursor, count, reserve } => {
+                let (batches, budget) = (self.batches.clone(), self.budget.clone());
+                Box::pin(Pull { hub, shard, cursor, count, reserve, batches, budget }.run())
+            }
+        };
+        self.job = Some(ctx.spawn(running.into_actor(self).map(|outcome, act, ctx| {
+            act.job = None;
+            act.job_ended(outcome);
+            act.work(ctx);
+        })));
+    }
+
+    fn job_ended(&mut self, outcome: JobOutcome) {
+        let verdict = match outcome {
+            JobOutcome::Checkpoint(Ok(checkpoint)) => {
+                debug!(self.log, "the checkpoint is known"; "cursor" => checkpoint.as_ref().map(Cursor::as_str));
+                self.machine.checkpoint(checkpoint);
+                return;
+            }
+            JobOutcome::Oldest(Ok(cursor)) => self.machine.oldest_cursor(cursor),
+            JobOutcome::Pulled { sent_at, pulled: Ok(pulled) } => return self.pulled(sent_at, pulled),
+            JobOutcome::Checkpoint(Err(error))
+            | JobOutcome::Oldest(Err(error))
+            | JobOutcome::Pulled { pulled: Err(PullError::Refused(error)), .. } => self.refused(&error),
+            JobOutcome::Pulled { pulled: Err(PullError::Cut(error)), .. } => {
+                self.troubles.report(now(), Code::BadBody, &format!("shard {}: {error}; pulled again", self.shard));
+                self.machine.body_cut(now(), self.jitter.f64());
+                return;
+            }
+        };
+        self.generation_may_have_changed();
+        if let Verdict::Gap(generation, sequence, gap) = verdict {
+            self.deliver_gap(generation, sequence, gap, None);
+        }
+    }
+
+    fn refused(&mut self, error: &SlsError) -> Verdict {
+        let at = now();
+        match error.class() {
+            ErrorClass::InvalidCursor => {
+                self.machine.cursor_invalid();
+                return Verdict::Drop;
+            }
+            ErrorClass::ShardGone => return self.machine.shard_gone(),
+            ErrorClass::SlowDown(at_least) => {
+                self.counters.quota_refusals.add(1);
+                self.machine.slowed_down(at, at_least, self.jitter.f64());
+            }
+            ErrorClass::Retry | ErrorClass::Fatal | ErrorClass::LeaseLost => {
+                self.machine.failed(at, self.jitter.f64());
+            }
+        }
+        self.troubles.report(at, code_of(error), &format!("shard {}: {}", self.shard, sentence(error)));
+        Verdict::Drop
+    }
+
+    fn pulled(&mut self, sent_at: Instant, pulled: Pulled) {
+        let Pulled { head, body, batch } = pulled;
+        let at = now();
+        self.counters.pulls.add(1);
+        for code in [Code::SlsDown, Code::SlsRefused, Code::ClockSkew, Code::Quota] {
+            self.troubles.recovered(at, code);
+        }
+        let answer = Answer {
+            next: head.next_cursor.clone(),
+            log_groups: head.count,
+            raw_bytes: head.raw_size,
+            memory: memory_of(&head),
+            end_of_shard: head.end_of_shard,
+            received_s: head.cursor_time_s,
+        };
+        match self.machine.answered(at, sent_at, &answer, body.is_some(), self.jitter.f64()) {
+            Verdict::Deliver(generation, sequence) => {
+                let Some((bytes, credit)) = body else { return };
+                self.generation_may_have_changed();
+                self.counters.raw_bytes.add(head.raw_size);
+                self.counters.body_bytes.add(bytes.len() as u64);
+                let content = BatchContent::Body(PulledBody::new(&head, bytes, credit));
+                self.deliver(generation, sequence, content, Some(batch));
+            }
+            Verdict::Gap(generation, sequence, gap) => self.deliver_gap(generation, sequence, gap, Some(batch)),
+            Verdict::Drop => {}
+            Verdict::Odd(what) => {
+                let what = format!("shard {}: {what}; pulled again", self.shard);
+                self.troubles.report(at, Code::BadBody, &what);
+            }
+        }
+    }
+
+    // ---- batches ---------------------------------------------------------------------------------------------
+
+    /// A rewind begins a generation, whose tickets share a new cell.
+    fn generation_may_have_changed(&mut self) {
+        if self.generation != self.machine.generation() {
+            self.generation = self.machine.generation();
+            self.failed_from = FailedFrom::none();
+        }
+    }
+
+    fn deliver(&mut self, generation: Generation, sequence: Sequence, content: BatchContent, batch: Option<Credit>) {
+        let Some(report_to) = self.report_to.clone() else { return };
+        let numbers = (self.shard, self.epoch, generation, sequence);
+        let ticket = Ticket::new(numbers, self.failed_from.clone(), report_to, batch);
+        // Never full: each batch has a credit, and there are as many as the mailbox holds (I6). Anything else drops the
+        // ticket, so the batch fails and is pulled again.
+        if let Err(actix::prelude::SendError::Full(_)) = self.formatter.try_send(FormatBatch { content, ticket }) {
+            self.counters.full_mailboxes.add(1);
+        }
+    }
+
+    /// Sends a gap record in place of what is missing (I9).
+    fn deliver_gap(&mut self, generation: Generation, sequence: Sequence, gap: Gap, batch: Option<Credit>) {
+        self.generation_may_have_changed();
+        warn!(self.log, "logs are missing; a gap record is sent in their place: {}", gap.reason;
+            "code" => Code::Gap.as_str(), "from" => %gap.from, "to" => %gap.to);
+        let record = GapRecord {
+            project: self.source.project.clone(),
+            logstore: self.source.logstore.clone(),
+            shard: self.shard,
+            from: gap.from.to_string(),
+            to: gap.to.to_string(),
+            reason: gap.reason.to_owned(),
+            noticed_s: (self.unix_seconds)(),
+        };
+        self.gaps.push((sequence, gap));
+        self.deliver(generation, sequence, BatchContent::Gap(Box::new(record)), batch);
+    }
+
+    fn settled(&mut self, settled: &BatchSettled) {
+        match &settled.outcome {
+            Outcome::Delivered { logs } => {
+                self.counters.batches_delivered.add(1);
+                self.counters.logs_delivered.add(*logs);
+                self.troubles.recovered(now(), Code::BadBody);
+            }
+            Outcome::Failed(why) => {
+                self.counters.batches_failed.add(1);
+                if let FailReason::BadBody(what) = why {
+                    let what = format!("shard {}: a body cannot be used: {what}; pulled again", self.shard);
+                    self.troubles.report(now(), Code::BadBody, &what);
+                    self.machine.ask_for_less();
+                }
+                debug!(self.log, "a batch failed and is pulled again: {:?}", why; "seq" => settled.sequence.0);
+            }
+        }
+        if let Some(at) = self.gaps.iter().position(|(sequence, _)| *sequence == settled.sequence) {
+            let (_, gap) = self.gaps.swap_remove(at);
+            if matches!(settled.outcome, Outcome::Delivered { .. }) {
+                self.gap_confirmed(gap);
+            }
+        }
+        let delivered = matches!(settled.outcome, Outcome::Delivered { .. });
+        self.machine.settled(now(), settled.generation, settled.sequence, delivered, self.jitter.f64());
+    }
+
+    fn gap_confirmed(&mut self, gap: Gap) {
+        self.counters.gaps.add(1);
+        error!(self.log, "logs are missing: {}", gap.reason; "code" => Code::Gap.as_str(), "from" => %gap.from, "to" => %gap.to);
+        let (from, to) = (gap.from.to_string(), gap.to.to_string());
+        send(&self.events, ForwarderEvent::Gap { shard: self.shard, from, to, reason: gap.reason.to_owned() });
+    }
+}
+
+impl Pull {
+    /// Takes the credits, asks, and reads the body if there is room for it (rule M2).
+    async fn run(self) -> JobOutcome {
+        let batch = self.batches.take().await;
+        let credit = self.budget.reserve(self.reserve).await;
+        let sent_at = now();
+        let pulled = self.ask(batch, credit).await;
+        JobOutcome::Pulled { sent_at, pulled }
+    }
+
+    async fn ask(self, batch: Credit, mut credit: ByteCredit) -> Result<Pulled, PullError> {
+        let reply = self.hub.pull_logs(self.shard, &self.cursor, self.count).await.map_err(PullError::Refused)?;
+        let head = reply.head;
+        if head.count == 0 || head.raw_size > MAX_RAW_SIZE {
+            return Ok(Pulled { head, body: None, batch });
+        }
+        let needed = memory_of(&head);
+        if needed > credit.bytes() && credit.bytes() < self.budget.total() {
+            match self.budget.try_reserve((needed - credit.bytes()).min(self.budget.total() - credit.bytes())) {
+                Some(more) => credit.merge(more),
+                None => return Ok(Pulled { head, body: None, batch }),
+            }
+        }
+        let limit = head.body_size.unwrap_or(MAX_RAW_SIZE).min(MAX_RAW_SIZE) as usize;
+        let bytes = reply.body.read(limit).await.map_err(PullError::Cut)?;
+        credit.shrink_to(needed);
+        Ok(Pulled { head, body: Some((bytes, credit)), batch })
+    }
+}
+
+/// What an answer takes: its body, and the raw log groups once it is decompressed.
+fn memory_of(head: &PullHead) -> usize {
+    usize::try_from(head.body_size.unwrap_or(head.raw_size).saturating_add(head.raw_size)).unwrap_or(usize::MAX)
+}
+
+impl Actor for ShardFetcher {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(self.mailbox);
+        self.report_to = Some(ctx.address().recipient());
+        info!(self.log, "reading the shard");
+        self.work(ctx);
+    }
+}
+
+impl Handler<ControlShard> for ShardFetcher {
+    type Result = ();
+
+    fn handle(&mut self, control: ControlShard, ctx: &mut Context<Self>) {
+        if control.epoch != self.epoch {
+            return;
+        }
+        match control.command {
+            ShardCommand::NoteReadonly { listed_at } => self.machine.note_readonly(listed_at.into_std()),
+            ShardCommand::Drain { deadline } => self.machine.drain(deadline.into_std()),
+            ShardCommand::Abandon => self.machine.abandon(),
+        }
+        self.work(ctx);
+    }
+}
+
+impl Handler<BatchSettled> for ShardFetcher {
+    type Result = ();
+
+    fn handle(&mut self, settled: BatchSettled, ctx: &mut Context<Self>) {
+        self.settled(&settled);
+        self.work(ctx);
+    }
+}
+
+impl Handler<UseFormatter> for ShardFetcher {
+    type Result = ();
+
+    fn handle(&mut self, formatter: UseFormatter, _: &mut Context<Self>) {
+        self.formatter = formatter.0;
+    }
+}

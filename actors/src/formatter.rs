@@ -1,0 +1,319 @@
+//! The Formatter: all the work of the CPU. Decompresses bodies, renders log groups into frames, hands pieces on.
+//!
+//! One batch after another, one piece at a time (rule M3): the next piece is rendered only when there is a credit for
+//! its bytes and a place at its connection. Between pieces the arbiter's other actors get their turn.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
+use slog::{Logger, o, warn};
+
+use crate::counters::Counters;
+use crate::credit::{ByteBudget, ByteCredit, Credit, Credits};
+use crate::messages::{BatchContent, EndFormatter, FormatBatch, FramePool, Frames, PulledBody, SendBatch};
+use crate::model::ids::ShardId;
+use crate::ticket::{FailReason, Ticket};
+use crate::watch::ExitGuard;
+use crate::wire::format::{Position, RenderSettings, Rendered, Renderer};
+use crate::wire::sls::body::decompress;
+use crate::wire::sls::reply::Compression;
+use crate::wire::syslog::gap::GapRecord;
+
+/// Turns batches into pieces.
+///
+/// - **arbiter**: its worker's, with the connections that it feeds
+/// - **mailbox**: `mailbox.formatter`; never full, because that is also the number of batch credits (I6)
+/// - **in**: `FormatBatch`
+/// - **out**: `SendBatch` to the shard's connection; tickets report by themselves
+/// - **timers**: none
+/// - **watched by**: its worker's pipeline
+/// - **a restart loses** nothing: tickets in its hands fail by drop, and their batches are pulled again
+pub struct Formatter {
+    mailbox: usize,
+    piece_bytes: usize,
+    renderer: Renderer,
+    connections: Vec<ConnectionHandle>,
+    budget: ByteBudget,
+    pool: FramePool,
+    queue: VecDeque<FormatBatch>,
+    current: Option<Current>,
+    /// A step is under way: it waits for credits, or for its turn.
+    stepping: bool,
+    raw: Vec<u8>,
+    counters: Arc<Counters>,
+    log: Logger,
+    _guard: ExitGuard,
+}
+
+/// How a formatter reaches a connection.
+#[derive(Debug, Clone)]
+pub struct ConnectionHandle {
+    /// One handle per formatter for life (actix fact 1).
+    pub send: Recipient<SendBatch>,
+    /// Places for unconfirmed pieces.
+    pub credits: Credits,
+}
+
+/// What a formatter is made of.
+pub struct FormatterParts {
+    /// Mailbox capacity.
+    pub mailbox: usize,
+    /// Largest piece, in bytes.
+    pub piece_bytes: usize,
+    /// What messages look like.
+    pub settings: RenderSettings,
+    /// The pool, in order; a shard always goes to the same one.
+    pub connections: Vec<ConnectionHandle>,
+    /// The worker's share for pieces.
+    pub budget: ByteBudget,
+    /// Totals.
+    pub counters: Arc<Counters>,
+    /// Logger.
+    pub log: Logger,
+    /// Reports the actor's end.
+    pub guard: ExitGuard,
+}
+
+/// The batch that is being rendered.
+struct Current {
+    ticket: Ticket,
+    content: Content,
+    logs: u64,
+    log_groups: u32,
+}
+
+enum Content {
+    /// A body that came as it is, or whose decompressed bytes lie in the formatter's buffer.
+    Raw {
+        body: PulledBody,
+        decompressed: bool,
+        position: Position,
+    },
+    Gap(Box<GapRecord>),
+}
+
+/// What pays for the next piece.
+struct PieceCredit {
+    place: Credit,
+    bytes: ByteCredit,
+}
+
+/// Frames are rarely larger than this times the raw log groups; a wrong guess costs a second piece.
+const FRAMES_PER_RAW: f64 = 1.5;
+/// Room for headers of few logs, and for a gap record.
+const MIN_PIECE: usize = 16 << 10;
+/// A buffer for raw log groups that grew beyond this is not kept.
+const KEEP_RAW: usize = 16 << 20;
+
+impl Formatter {
+    /// Puts it together; nothing happens before it is started.
+    pub fn new(parts: FormatterParts) -> Self {
+        Self {
+            mailbox: parts.mailbox,
+            piece_bytes: parts.piece_bytes,
+            renderer: Renderer::new(parts.settings),
+            connections: parts.connections,
+            pool: FramePool::new(2 * parts.piece_bytes),
+            budget: parts.budget,
+            queue: VecDeque::new(),
+            current: None,
+            stepping: false,
+            raw: Vec::new(),
+            counters: parts.counters,
+            log: parts.log.new(o!("actor" => "formatter")),
+            _guard: parts.guard,
+        }
+    }
+
+    /// Goes on with the current batch or takes the next one. One piece a turn.
+    fn step(&mut self, ctx: &mut Context<Self>) {
+        if self.stepping || !self.take_next() {
+            return;
+        }
+        let Some(current) = &self.current else { return };
+        self.stepping = true;
+        let credits = self.connection(current.ticket.shard).credits.clone();
+        let budget = self.budget.clone();
+        let bytes = current.piece_estimate(self.piece_bytes);
+        let waiting = async move {
+            // Others on this arbiter have their turn first: a connection has to write what was rendered.
+            tokio::task::yield_now().await;
+            let place = credits.take().await;
+            PieceCredit { place, bytes: budget.reserve(bytes).await }
+        };
+        ctx.spawn(waiting.into_actor(self).map(|credit, act, ctx| {
+            act.stepping = false;
+            act.send_piece(credit);
+            act.step(ctx);
+        }));
+    }
+
+    /// Makes sure that there is a current batch that is worth rendering; whether there is.
+    fn take_next(&mut self) -> bool {
+        loop {
+            if self.current.as_ref().is_some_and(|current| !current.ticket.is_superseded()) {
+                return true;
+            }
+            if let Some(superseded) = self.current.take() {
+                superseded.ticket.failed(FailReason::Superseded);
+            }
+            let Some(FormatBatch { content, ticket }) = self.queue.pop_front() else { return false };
+            if ticket.is_superseded() {
+                ticket.failed(FailReason::Superseded);
+                continue;
+            }
+            let content = match content {
+                BatchContent::Gap(gap) => Content::Gap(gap),
+                BatchContent::Body(body) => match self.unpack(&body) {
+                    Ok(decompressed) => Content::Raw { body, decompressed, position: Position::default() },
+                    Err(why) => {
+                        self.refuse(ticket, why);
+                        continue;
+                    }
+                },
+            };
+            self.current = Some(Current { ticket, content, logs: 0, log_groups: 0 });
+        }
+    }
+
+    /// Decompresses a body into the kept buffer, if it is compressed; whether it was.
+    fn unpack(&mut self, body: &PulledBody) -> Result<bool, String> {
+        if self.raw.capacity() > KEEP_RAW && body.raw_size < KEEP_RAW as u64 {
+            self.raw = Vec::new();
+        }
+        decompress(&body.bytes, body.compression, body.raw_size, &mut self.raw).map_err(|error| error.to_string())?;
+        Ok(body.compression != Compression::None && body.raw_size > 0)
+    }
+
+    /// Renders the next piece of the current batch and hands it to the shard's connection.
+    fn send_piece(&mut self, credit: PieceCredit) {
+        let Some(mut current) = self.current.take() else { return };
+        if current.ticket.is_superseded() {
+            current.ticket.failed(FailReason::Superseded);
+            return;
+        }
+        let PieceCredit { place, mut bytes } = credit;
+        let limit = bytes.bytes().min(self.piece_bytes);
+        let mut frames = self.pool.take(limit);
+        let rendered = match self.render(&mut current, &mut frames, limit) {
+            Ok(rendered) => rendered,
+            Err(why) => return self.refuse(current.ticket, why),
+        };
+        self.count(&rendered);
+        bytes.shrink_to(frames.capacity());
+        let shard = current.ticket.shard;
+        let piece = SendBatch {
+            shard,
+            messages: rendered.messages,
+            failed_from: current.ticket.failed_from().clone(),
+            sequence: current.ticket.sequence,
+            frames: Frames::new(frames, Some(bytes), Some(self.pool.clone())),
+            last: None,
+            credit: place,
+        };
+        let piece = if rendered.done {
+            SendBatch { last: Some((current.ticket, current.logs)), ..piece }
+        } else {
+            self.current = Some(current);
+            piece
+        };
+        // Never full: each piece has a credit, and there are as many as the mailbox holds (I6). A connection that is
+        // gone takes its piece, and with the last one the ticket, to the grave: the batch fails and is pulled again.
+        if let Err(actix::prelude::SendError::Full(_)) = self.connection(shard).send.try_send(piece) {
+            self.counters.full_mailboxes.add(1);
+        }
+    }
+
+    /// A panic while rendering is the fault of the body, not of the formatter (rule O2).
+    fn render(&mut self, current: &mut Current, frames: &mut Vec<u8>, limit: usize) -> Result<Rendered, String> {
+        let renderer = &mut self.renderer;
+        let kept = &self.raw;
+        let rendered = catch_unwind(AssertUnwindSafe(|| match &mut current.content {
+            Content::Gap(gap) => {
+                renderer.gap(gap, frames);
+                Ok(Rendered { messages: 1, done: true, ..Rendered::default() })
+            }
+            Content::Raw { body, decompressed, position } => {
+                let raw = if *decompressed { &kept[..body.raw_size as usize] } else { &body.bytes[..] };
+                renderer.render(raw, position, frames, limit).map_err(|error| error.to_string())
+            }
+        }));
+        let rendered = rendered.unwrap_or_else(|_| {
+            self.counters.panics.add(1);
+            Err("rendering it caused a panic".to_owned())
+        })?;
+        current.logs += rendered.logs;
+        current.log_groups += rendered.log_groups;
+        match &current.content {
+            Content::Raw { body, .. } if rendered.done && current.log_groups != body.log_groups => {
+                Err(format!("it holds {} log groups, but {} were declared", current.log_groups, body.log_groups))
+            }
+            _ => Ok(rendered),
+        }
+    }
+
+    fn refuse(&self, ticket: Ticket, why: String) {
+        warn!(self.log, "a body cannot be used and is pulled again: {}", why;
+            "shard" => ticket.shard.0, "epoch" => ticket.epoch.0, "seq" => ticket.sequence.0);
+        ticket.failed(FailReason::BadBody(why));
+    }
+
+    fn count(&self, rendered: &Rendered) {
+        self.counters.logs_rendered.add(rendered.logs);
+        for (counter, n) in [
+            (&self.counters.messages_altered, rendered.altered),
+            (&self.counters.messages_truncated, rendered.truncated),
+            (&self.counters.logs_ambiguous, rendered.ambiguous),
+            (&self.counters.bad_nanoseconds, rendered.bad_nanoseconds),
+        ] {
+            if n > 0 {
+                counter.add(n);
+            }
+        }
+    }
+
+    /// The connection of a shard: always the same, so that order needs no sequencer.
+    fn connection(&self, shard: ShardId) -> &ConnectionHandle {
+        &self.connections[shard.0 as usize % self.connections.len()]
+    }
+}
+
+impl Current {
+    /// Bytes to reserve for the next piece.
+    fn piece_estimate(&self, piece_bytes: usize) -> usize {
+        match &self.content {
+            Content::Gap(_) => MIN_PIECE,
+            Content::Raw { body, .. } => {
+                let whole = (body.raw_size as f64 * FRAMES_PER_RAW) as usize + MIN_PIECE;
+                whole.next_multiple_of(MIN_PIECE).min(piece_bytes)
+            }
+        }
+    }
+}
+
+impl Actor for Formatter {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        ctx.set_mailbox_capacity(self.mailbox);
+    }
+}
+
+impl Handler<FormatBatch> for Formatter {
+    type Result = ();
+
+    fn handle(&mut self, batch: FormatBatch, ctx: &mut Context<Self>) {
+        self.queue.push_back(batch);
+        self.step(ctx);
+    }
+}
+
+impl Handler<EndFormatter> for Formatter {
+    type Result = ();
+
+    fn handle(&mut self, _: EndFormatter, ctx: &mut Context<Self>) {
+        ctx.stop();
+    }
+}

@@ -1,0 +1,269 @@
+//! The forwarder as a whole: built from settings, started, watched through a handle.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Addr, Recipient};
+use futures_util::future::select_all;
+use slog::{Logger, info, o, warn};
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use crate::config::ForwarderConfig;
+use crate::connection::shared_pace;
+use crate::coordinator::{Coordinator, CoordinatorParts};
+use crate::counters::{Counters, CountersSnapshot};
+use crate::error::ForwarderError;
+use crate::event::ForwarderEvent;
+use crate::io::system_ports::SystemPorts;
+use crate::messages::{BeginJoining, ForwarderStatus, GetStatus, SendBatch, StopForwarder, WorkerHandle};
+use crate::pipeline::{ClosePipeline, CoordinatorHandle, Pipeline, PipelineParts, level_of};
+use crate::placement::Placement;
+use crate::ports::WorkerPorts;
+use crate::trouble::{EventSink, send};
+
+/// A forwarder that is to be started.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use sls_syslog_actors::config::{Credentials, DestinationConfig, ForwarderConfig, Protocol, SourceConfig};
+/// use sls_syslog_actors::forwarder::Forwarder;
+///
+/// let credentials = Credentials::new("id", "secret");
+/// let source = SourceConfig::new("cn-hangzhou.log.aliyuncs.com".parse()?, "project", "logstore", "group", credentials);
+/// let destination = DestinationConfig::new("siem.example.com", Protocol::Tls);
+/// let forwarder = Forwarder::builder(ForwarderConfig::new(source, destination)).start()?;
+/// forwarder.stop().await?;
+/// # Ok(()) }
+/// ```
+pub struct Forwarder;
+
+/// What a [`Forwarder`] is started with.
+pub struct ForwarderBuilder {
+    config: ForwarderConfig,
+    log: Logger,
+    events: EventSink,
+    own_output: Option<Recipient<SendBatch>>,
+    outside: Option<(Arc<dyn WorkerPorts>, Placement)>,
+}
+
+/// A running forwarder. Clones reach the same one; dropping all of them does not stop it.
+#[derive(Clone)]
+pub struct ForwarderHandle {
+    coordinator: Addr<Coordinator>,
+    counters: Arc<Counters>,
+    drain_timeout: Duration,
+    ended: watch::Receiver<Option<Ended>>,
+}
+
+/// How a forwarder ended.
+pub type Ended = Result<CountersSnapshot, ForwarderError>;
+
+/// Time that closing connections may take after everything has settled (rule C5).
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+
+impl Forwarder {
+    /// Begins with settings, which [`ForwarderBuilder::start`] checks.
+    pub fn builder(config: ForwarderConfig) -> ForwarderBuilder {
+        ForwarderBuilder {
+            config,
+            log: Logger::root(slog::Discard, o!()),
+            events: None,
+            own_output: None,
+            outside: None,
+        }
+    }
+}
+
+impl ForwarderBuilder {
+    /// Where log records go; nowhere by default.
+    #[must_use]
+    pub fn logger(mut self, log: Logger) -> Self {
+        self.log = log;
+        self
+    }
+
+    /// Who is told what happens.
+    #[must_use]
+    pub fn events(mut self, events: Recipient<ForwarderEvent>) -> Self {
+        self.events = Some(events);
+        self
+    }
+
+    /// Hands pieces of frames to the application instead of sending them. The recipient's mailbox has to hold
+    /// `mailbox.connection` messages per worker; it settles the tickets.
+    #[must_use]
+    pub fn deliver_to(mut self, output: Recipient<SendBatch>) -> Self {
+        self.own_output = Some(output);
+        self
+    }
+
+    /// Replaces SLS, receiver, clock and threads: for simulations.
+    #[must_use]
+    pub fn outside(mut self, ports: Arc<dyn WorkerPorts>, placement: Placement) -> Self {
+        self.outside = Some((ports, placement));
+        self
+    }
+
+    /// Starts the forwarder. It goes on by itself, on threads of its own, until it is stopped or cannot go on.
+    ///
+    /// # Errors
+    ///
+    /// Settings that do not work, files that cannot be read, threads that cannot be started. What SLS refuses shows as
+    /// the forwarder's end.
+    ///
+    /// # Panics
+    ///
+    /// If no actix System runs on this thread.
+    pub fn start(self) -> Result<ForwarderHandle, ForwarderError> {
+        self.config.validate().map_err(|error| ForwarderError::Settings(error.to_string()))?;
+        let (ports, placement) = match self.outside {
+            Some(outside) => outside,
+            None => {
+                let ports: Arc<dyn WorkerPorts> = Arc::new(SystemPorts::new(&self.config)?);
+                (ports, Placement::threads(self.config.limits.workers)?)
+            }
+        };
+        let config = Arc::new(self.config);
+        let log = self.log.new(o!("consumer" => config.source.consumer_name.clone()));
+        let counters = Arc::new(Counters::default());
+        let level = level_of(&config, &*ports, self.own_output.is_some());
+        if level != config.destination.confirmation {
+            warn!(log, "this system does not tell what the receiver's TCP has acknowledged; confirming less";
+                "level" => level.as_str(), "configured" => config.destination.confirmation.as_str());
+        }
+        info!(log, "starting"; "level" => level.as_str(), "workers" => placement.workers(),
+            "batches_in_flight" => config.mailbox.formatter, "pieces_per_connection" => config.mailbox.connection,
+            "bytes_in_flight" => config.limits.bytes_in_flight);
+
+        let (coordinator_ended, ended) = oneshot::channel();
+        let coordinator = placement.on_coordinator({
+            let (config, ports, log) = (Arc::clone(&config), Arc::clone(&ports), log.clone());
+            let (counters, events) = (Arc::clone(&counters), self.events.clone());
+            move |_| {
+                let (hub, heartbeats) = (ports.log_hub(), ports.log_hub());
+                let ended = coordinator_ended;
+                Coordinator::new(CoordinatorParts { config, hub, heartbeats, level, counters, events, log, ended })
+            }
+        });
+        let handle = CoordinatorHandle {
+            fetcher_started: coordinator.clone().recipient(),
+            checkpoint_ready: coordinator.clone().recipient(),
+            shard_ended: coordinator.clone().recipient(),
+            receiver_changed: coordinator.clone().recipient(),
+            actor_ended: coordinator.clone().recipient(),
+        };
+        let pace = shared_pace(&config.destination);
+        let (mut pipelines, mut workers_ended) = (Vec::new(), Vec::new());
+        for worker in 0..placement.workers() {
+            let (worker_ended, ended) = oneshot::channel();
+            workers_ended.push(ended);
+            let parts = PipelineParts {
+                worker,
+                config: Arc::clone(&config),
+                ports: Arc::clone(&ports),
+                own_output: self.own_output.clone(),
+                pace: pace.clone(),
+                counters: Arc::clone(&counters),
+                events: self.events.clone(),
+                coordinator: handle.clone(),
+                log: log.clone(),
+                ended: worker_ended,
+            };
+            pipelines.push(placement.on_worker(worker, move |_| Pipeline::new(parts)));
+        }
+        let worker_handle =
+            |p: &Addr<Pipeline>| WorkerHandle { start: p.clone().recipient(), open: p.clone().recipient() };
+        coordinator.do_send(BeginJoining { workers: pipelines.iter().map(worker_handle).collect() });
+
+        let (tell_ended, watch_ended) = watch::channel(None);
+        let running = Running {
+            coordinator: coordinator.clone(),
+            coordinator_ended: ended,
+            pipelines,
+            workers_ended,
+            placement,
+            counters: Arc::clone(&counters),
+            events: self.events,
+            log,
+        };
+        actix_rt::spawn(async move {
+            let ended = running.until_ended().await;
+            tell_ended.send_replace(Some(ended));
+        });
+        let drain_timeout = config.source.drain_timeout;
+        Ok(ForwarderHandle { coordinator, counters, drain_timeout, ended: watch_ended })
+    }
+}
+
+impl ForwarderHandle {
+    /// Drains, commits, closes and ends, within the configured `drain_timeout`; resolves when all of it is done.
+    /// Cancel safe: the stop goes on.
+    pub async fn stop(&self) -> Ended {
+        self.begin_stop();
+        self.ended().await
+    }
+
+    /// Asks for a stop without waiting for it.
+    pub fn begin_stop(&self) {
+        self.coordinator.do_send(StopForwarder { within: self.drain_timeout });
+    }
+
+    /// What it is doing; `None` once it has ended.
+    pub async fn status(&self) -> Option<ForwarderStatus> {
+        self.coordinator.send(GetStatus).await.ok()
+    }
+
+    /// Totals since the start, also after the end.
+    pub fn counters(&self) -> CountersSnapshot {
+        self.counters.snapshot()
+    }
+
+    /// Resolves when the forwarder has ended: stopped, or unable to go on. Cancel safe.
+    pub async fn ended(&self) -> Ended {
+        let mut ended = self.ended.clone();
+        let outcome = ended.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+        outcome.unwrap_or_else(|| Err(ForwarderError::Panicked { actor: "forwarder's watcher".to_owned() }))
+    }
+}
+
+/// All that has to end, in order.
+struct Running {
+    coordinator: Addr<Coordinator>,
+    coordinator_ended: oneshot::Receiver<Result<(), ForwarderError>>,
+    pipelines: Vec<Addr<Pipeline>>,
+    workers_ended: Vec<oneshot::Receiver<()>>,
+    placement: Placement,
+    counters: Arc<Counters>,
+    events: EventSink,
+    log: Logger,
+}
+
+impl Running {
+    /// The Coordinator ends when everything is settled and committed; then connections are closed, then threads end.
+    async fn until_ended(mut self) -> Ended {
+        let panicked = |actor: String| Err(ForwarderError::Panicked { actor });
+        let mut workers_ended = self.workers_ended;
+        let outcome = tokio::select! {
+            outcome = &mut self.coordinator_ended => outcome.unwrap_or_else(|_| panicked("coordinator".to_owned())),
+            (_, worker, _) = select_all(&mut workers_ended) => {
+                // Nobody is left to replace what ends there: the shards go to others.
+                self.coordinator.do_send(StopForwarder { within: Duration::ZERO });
+                panicked(format!("pipeline {worker}"))
+            }
+        };
+        let deadline = Instant::now() + CLOSE_LIMIT;
+        for pipeline in self.pipelines {
+            pipeline.do_send(ClosePipeline { deadline });
+        }
+        for ended in workers_ended {
+            // The time for closing, and a little for the end itself; an arbiter that hangs is left behind.
+            if tokio::time::timeout_at(deadline + Duration::from_secs(2), ended).await.is_err() {
+                warn!(self.log, "a worker does not end");
+            }
+        }
+        self.placement.end().await;
+        send(&self.events, ForwarderEvent::Ended);
+        outcome.map(|()| self.counters.snapshot())
+    }
+}

@@ -1,0 +1,52 @@
+//! The outside as it really is: SLS over HTTP, the receiver over sockets, this machine's clock and entropy.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use chrono::Utc;
+use slog::Logger;
+
+use crate::config::{Confirmation, ForwarderConfig};
+use crate::counters::Counters;
+use crate::error::ForwarderError;
+use crate::io::dial::Destination;
+use crate::io::log_hub::{SlsClient, SlsSetup};
+use crate::ports::{Dial, LogHub, WorkerPorts};
+
+/// Certificates and keys read once; each worker builds its own clients and dialers of them.
+pub struct SystemPorts {
+    sls: Arc<SlsSetup>,
+    destination: Destination,
+}
+
+impl SystemPorts {
+    /// Reads the files that the settings name.
+    pub fn new(config: &ForwarderConfig) -> Result<Self, ForwarderError> {
+        let sls = SlsSetup::new(&config.source).map_err(|error| ForwarderError::Settings(error.to_string()))?;
+        let destination =
+            Destination::new(&config.destination).map_err(|error| ForwarderError::Settings(error.to_string()))?;
+        Ok(Self { sls: Arc::new(sls), destination })
+    }
+}
+
+impl WorkerPorts for SystemPorts {
+    fn log_hub(&self) -> Rc<dyn LogHub> {
+        Rc::new(SlsClient::new(Arc::clone(&self.sls), Utc::now))
+    }
+
+    fn dialer(&self, counters: Arc<Counters>, log: Logger) -> Rc<dyn Dial> {
+        self.destination.dialer(counters, log)
+    }
+
+    fn level(&self) -> Confirmation {
+        self.destination.level()
+    }
+
+    fn unix_seconds(&self) -> i64 {
+        Utc::now().timestamp()
+    }
+
+    fn seed(&self) -> u64 {
+        fastrand::u64(..)
+    }
+}

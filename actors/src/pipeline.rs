@@ -1,0 +1,325 @@
+//! One worker: a formatter, its connections, the fetchers of its shards, and what they share.
+//!
+//! Formatter and connections are one generation: when one of them ends by a panic, all are replaced together, and the
+//! fetchers go on with the new formatter. What the old ones held fails by drop and is pulled again.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, Recipient};
+use slog::{Logger, debug, info, o};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::config::{Confirmation, ForwarderConfig, SourceConfig};
+use crate::connection::{ConnectionParts, SharedPace, SyslogConnection};
+use crate::counters::Counters;
+use crate::credit::{ByteBudget, Credits};
+use crate::fetcher::{FetcherParts, ShardFetcher};
+use crate::formatter::{ConnectionHandle, Formatter, FormatterParts};
+use crate::messages::{
+    ActorEnded, CheckpointReady, CloseConnection, EndFormatter, FetcherStarted, OpenConnection, ReceiverChanged,
+    ReceiverState, SendBatch, ShardEnded, StartShard, UseFormatter,
+};
+use crate::model::ids::ShardId;
+use crate::ports::{LogHub, WorkerPorts};
+use crate::trouble::EventSink;
+use crate::watch::{ActorName, ExitGuard};
+use crate::wire::format::RenderSettings;
+
+/// What a worker is made of. Crosses to the worker's arbiter.
+pub struct PipelineParts {
+    /// Its number.
+    pub worker: usize,
+    /// All settings.
+    pub config: Arc<ForwarderConfig>,
+    /// The outside.
+    pub ports: Arc<dyn WorkerPorts>,
+    /// Where pieces go instead of connections of ours, if the application sends them itself.
+    pub own_output: Option<Recipient<SendBatch>>,
+    /// The process's pace, if there is a limit.
+    pub pace: Option<SharedPace>,
+    /// Totals.
+    pub counters: Arc<Counters>,
+    /// Where events go.
+    pub events: EventSink,
+    /// How to reach the Coordinator.
+    pub coordinator: CoordinatorHandle,
+    /// Logger.
+    pub log: Logger,
+    /// Resolved when everything of this worker has ended; dropped by a panic.
+    pub ended: oneshot::Sender<()>,
+}
+
+/// What a worker tells the Coordinator.
+#[derive(Debug, Clone)]
+pub struct CoordinatorHandle {
+    /// A fetcher runs.
+    pub fetcher_started: Recipient<FetcherStarted>,
+    /// A position may be committed.
+    pub checkpoint_ready: Recipient<CheckpointReady>,
+    /// A fetcher has ended.
+    pub shard_ended: Recipient<ShardEnded>,
+    /// What is known of the receiver.
+    pub receiver_changed: Recipient<ReceiverChanged>,
+    /// An actor has ended.
+    pub actor_ended: Recipient<ActorEnded>,
+}
+
+/// Starts and replaces the actors of one worker.
+///
+/// - **arbiter**: its worker's
+/// - **mailbox**: control messages only
+/// - **in**: `StartShard`, `OpenConnection`, `ActorEnded`, `ClosePipeline`
+/// - **out**: `FetcherStarted`, `UseFormatter`, `OpenConnection`, `CloseConnection`, `EndFormatter`
+/// - **timers**: one, before a generation is replaced
+/// - **watched by**: the assembly, which ends the forwarder if it panics
+pub struct Pipeline {
+    worker: usize,
+    config: Arc<ForwarderConfig>,
+    source: Arc<SourceConfig>,
+    ports: Arc<dyn WorkerPorts>,
+    own_output: Option<Recipient<SendBatch>>,
+    pace: Option<SharedPace>,
+    counters: Arc<Counters>,
+    events: EventSink,
+    coordinator: CoordinatorHandle,
+    hub: Rc<dyn LogHub>,
+    batches: Credits,
+    bodies: ByteBudget,
+    pieces: ByteBudget,
+    chain: Option<Chain>,
+    /// Actors of the present generation that have not ended.
+    alive: usize,
+    panics: u32,
+    fetchers: BTreeMap<ShardId, Recipient<UseFormatter>>,
+    closing: bool,
+    log: Logger,
+    ended: Option<oneshot::Sender<()>>,
+}
+
+/// One generation of formatter and connections.
+struct Chain {
+    formatter: Addr<Formatter>,
+    connections: Vec<Addr<SyslogConnection>>,
+}
+
+/// Assembly → pipeline: no shard is read any more; close the connections by the deadline and end.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct ClosePipeline {
+    /// When what is left is dropped.
+    pub deadline: Instant,
+}
+
+/// First and longest pause before a generation is replaced.
+const REPLACE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+
+impl Pipeline {
+    /// Puts it together, on the worker's arbiter.
+    pub fn new(parts: PipelineParts) -> Self {
+        let share = parts.config.limits.bytes_in_flight / parts.config.limits.workers.max(1);
+        Self {
+            hub: parts.ports.log_hub(),
+            source: Arc::new(parts.config.source.clone()),
+            batches: Credits::new(parts.config.mailbox.formatter),
+            // Rule M2: half for bodies and raw log groups, half for pieces.
+            bodies: ByteBudget::new(share / 2),
+            pieces: ByteBudget::new(share / 2),
+            worker: parts.worker,
+            config: parts.config,
+            ports: parts.ports,
+            own_output: parts.own_output,
+            pace: parts.pace,
+            counters: parts.counters,
+            events: parts.events,
+            coordinator: parts.coordinator,
+            chain: None,
+            alive: 0,
+            panics: 0,
+            fetchers: BTreeMap::new(),
+            closing: false,
+            log: parts.log.new(o!("worker" => parts.worker)),
+            ended: Some(parts.ended),
+        }
+    }
+
+    fn guard(&mut self, actor: ActorName, ctx: &mut Context<Self>) -> ExitGuard {
+        self.alive += 1;
+        ExitGuard::new(actor, ctx.address().recipient())
+    }
+
+    fn start_chain(&mut self, ctx: &mut Context<Self>) {
+        let worker = self.worker;
+        let mut connections = Vec::new();
+        let handles = match self.own_output.clone() {
+            Some(send) => vec![ConnectionHandle { send, credits: Credits::new(self.config.mailbox.connection) }],
+            None => {
+                let dial = self.ports.dialer(Arc::clone(&self.counters), self.log.clone());
+                for index in 0..self.config.destination.connections {
+                    let guard = self.guard(ActorName::SyslogConnection { worker, index }, ctx);
+                    let parts = ConnectionParts {
+                        worker,
+                        index,
+                        dial: Rc::clone(&dial),
+                        level: self.ports.level(),
+                        mailbox: self.config.mailbox.connection,
+                        pace: self.pace.clone(),
+                        receiver_changed: self.coordinator.receiver_changed.clone(),
+                        counters: Arc::clone(&self.counters),
+                        logger: self.log.clone(),
+                        seed: self.ports.seed(),
+                        guard,
+                    };
+                    connections.push(SyslogConnection::new(&self.config.destination, parts).start());
+                }
+                let credits = || Credits::new(self.config.mailbox.connection);
+                connections
+                    .iter()
+                    .map(|addr| ConnectionHandle { send: addr.clone().recipient(), credits: credits() })
+                    .collect()
+            }
+        };
+        let guard = self.guard(ActorName::Formatter { worker }, ctx);
+        let formatter = Formatter::new(FormatterParts {
+            mailbox: self.config.mailbox.formatter,
+            piece_bytes: self.config.limits.piece_bytes.min(self.pieces.total()),
+            settings: RenderSettings::from(&self.config.destination),
+            connections: handles,
+            budget: self.pieces.clone(),
+            counters: Arc::clone(&self.counters),
+            log: self.log.clone(),
+            guard,
+        })
+        .start();
+        self.fetchers.retain(|_, fetcher| fetcher.connected());
+        for fetcher in self.fetchers.values() {
+            fetcher.do_send(UseFormatter(formatter.clone().recipient()));
+        }
+        self.chain = Some(Chain { formatter, connections });
+    }
+
+    /// Ends what is left of the present generation.
+    fn end_chain(&mut self, deadline: Instant) {
+        let Some(chain) = self.chain.take() else { return };
+        chain.formatter.do_send(EndFormatter);
+        for connection in &chain.connections {
+            connection.do_send(CloseConnection { deadline });
+        }
+    }
+
+    fn end_if_empty(&mut self, ctx: &mut Context<Self>) {
+        if self.closing && self.alive == 0 {
+            debug!(self.log, "the worker has ended");
+            if let Some(ended) = self.ended.take() {
+                // The assembly may have given up waiting.
+                let _ = ended.send(());
+            }
+            ctx.stop();
+        }
+    }
+}
+
+impl Actor for Pipeline {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        self.start_chain(ctx);
+    }
+}
+
+impl Handler<StartShard> for Pipeline {
+    type Result = ();
+
+    fn handle(&mut self, start: StartShard, _: &mut Context<Self>) {
+        let StartShard { shard, epoch, resume } = start;
+        let actor = ActorName::ShardFetcher { shard, epoch };
+        let formatter = match &self.chain {
+            Some(chain) => chain.formatter.clone().recipient(),
+            // Between two generations: the guard tells the Coordinator, which starts the shard again later.
+            None => return drop(ExitGuard::new(actor, self.coordinator.actor_ended.clone())),
+        };
+        let ports = Arc::clone(&self.ports);
+        let fetcher = ShardFetcher::new(FetcherParts {
+            shard,
+            epoch,
+            resume,
+            mailbox: self.config.mailbox.fetcher,
+            source: Arc::clone(&self.source),
+            hub: Rc::clone(&self.hub),
+            batches: self.batches.clone(),
+            budget: self.bodies.clone(),
+            formatter,
+            checkpoint_ready: self.coordinator.checkpoint_ready.clone(),
+            shard_ended: self.coordinator.shard_ended.clone(),
+            counters: Arc::clone(&self.counters),
+            events: self.events.clone(),
+            unix_seconds: Rc::new(move || ports.unix_seconds()),
+            seed: self.ports.seed(),
+            log: self.log.clone(),
+            guard: ExitGuard::new(actor, self.coordinator.actor_ended.clone()),
+        })
+        .start();
+        self.fetchers.insert(shard, fetcher.clone().recipient());
+        self.coordinator.fetcher_started.do_send(FetcherStarted { shard, epoch, control: fetcher.recipient() });
+    }
+}
+
+impl Handler<OpenConnection> for Pipeline {
+    type Result = ();
+
+    fn handle(&mut self, open: OpenConnection, _: &mut Context<Self>) {
+        match self.chain.as_ref().and_then(|chain| chain.connections.first()) {
+            Some(connection) => connection.do_send(open),
+            // The application's own output is its own business.
+            None => self.coordinator.receiver_changed.do_send(ReceiverChanged {
+                worker: self.worker,
+                index: 0,
+                state: ReceiverState::Ready,
+            }),
+        }
+    }
+}
+
+impl Handler<ActorEnded> for Pipeline {
+    type Result = ();
+
+    fn handle(&mut self, ended: ActorEnded, ctx: &mut Context<Self>) {
+        self.alive -= 1;
+        if ended.panicked {
+            self.coordinator.actor_ended.do_send(ended);
+        }
+        if self.closing {
+            return self.end_if_empty(ctx);
+        }
+        // One of a generation has ended: the others follow, then the next generation starts.
+        self.end_chain(Instant::now());
+        if self.alive == 0 {
+            let pause = REPLACE.0.saturating_mul(1 << self.panics.min(16)).min(REPLACE.1);
+            self.panics = self.panics.saturating_add(1);
+            info!(self.log, "replacing formatter and connections"; "pause_s" => pause.as_secs_f64());
+            ctx.run_later(pause, |act, ctx| {
+                if !act.closing {
+                    act.start_chain(ctx);
+                }
+            });
+        }
+    }
+}
+
+impl Handler<ClosePipeline> for Pipeline {
+    type Result = ();
+
+    fn handle(&mut self, close: ClosePipeline, ctx: &mut Context<Self>) {
+        self.closing = true;
+        self.end_chain(close.deadline);
+        self.end_if_empty(ctx);
+    }
+}
+
+/// The level at which a batch counts as delivered with an output of the application's own.
+pub(crate) fn level_of(config: &ForwarderConfig, ports: &dyn WorkerPorts, own_output: bool) -> Confirmation {
+    if own_output { config.destination.confirmation } else { ports.level() }
+}

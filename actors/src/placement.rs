@@ -1,0 +1,76 @@
+//! Which arbiter runs what: the Coordinator alone on one, each worker on its own; or everything here, for simulations.
+
+use actix::{Actor, Addr, Arbiter, ArbiterHandle, Context};
+
+use crate::error::ForwarderError;
+
+/// Where the actors of one forwarder run.
+#[derive(Debug)]
+pub enum Placement {
+    /// Threads of their own.
+    Threads {
+        /// Heartbeats.
+        coordinator: Arbiter,
+        /// Everything else.
+        workers: Vec<Arbiter>,
+    },
+    /// The thread that starts the forwarder; for tests with virtual time, which is per thread.
+    Here {
+        /// How many workers share it.
+        workers: usize,
+    },
+}
+
+impl Placement {
+    /// Starts `workers` threads and one for the Coordinator.
+    ///
+    /// # Panics
+    ///
+    /// If no actix System runs on this thread.
+    pub fn threads(workers: usize) -> Result<Self, ForwarderError> {
+        let start = || Arbiter::try_new().map_err(|error| ForwarderError::Thread(error.to_string()));
+        Ok(Self::Threads { coordinator: start()?, workers: (0..workers).map(|_| start()).collect::<Result<_, _>>()? })
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> usize {
+        match self {
+            Self::Threads { workers, .. } => workers.len(),
+            Self::Here { workers } => *workers,
+        }
+    }
+
+    /// Starts an actor where the Coordinator lives. `build` runs there.
+    pub fn on_coordinator<A>(&self, build: impl FnOnce(&mut Context<A>) -> A + Send + 'static) -> Addr<A>
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        match self {
+            Self::Threads { coordinator, .. } => A::start_in_arbiter(&coordinator.handle(), build),
+            Self::Here { .. } => A::create(build),
+        }
+    }
+
+    /// Starts an actor on a worker. `build` runs there.
+    pub fn on_worker<A>(&self, worker: usize, build: impl FnOnce(&mut Context<A>) -> A + Send + 'static) -> Addr<A>
+    where
+        A: Actor<Context = Context<A>>,
+    {
+        match self {
+            Self::Threads { workers, .. } => A::start_in_arbiter(&workers[worker].handle(), build),
+            Self::Here { .. } => A::create(build),
+        }
+    }
+
+    /// Ends the threads, once their actors have ended, and waits for them.
+    pub async fn end(self) {
+        let Self::Threads { coordinator, workers } = self else { return };
+        for arbiter in workers.into_iter().chain([coordinator]) {
+            let handle: ArbiterHandle = arbiter.handle();
+            handle.stop();
+            // actix fact 18: joining blocks, and an arbiter is not stopped by drop.
+            let joined = tokio::task::spawn_blocking(move || arbiter.join()).await;
+            debug_assert!(joined.is_ok(), "an arbiter's thread panicked");
+        }
+    }
+}
