@@ -1,3 +1,17 @@
-//! The promises of the product, on the real binary.
+//! The promises of the product, on the real binary: an embedded LogHub, forwarders, and receivers, real ones where
+//! `tests/run` has installed them.
 
+mod clients;
+mod delivery;
+mod forwarder;
+mod harness;
+mod hub;
+mod outage;
+mod peers;
+mod refusals;
 mod settings;
+mod takeover;
+
+#[path = "../../src/certs.rs"]
+#[allow(dead_code, reason = "the process uses more of it than the tests")]
+mod certs;
