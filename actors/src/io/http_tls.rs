@@ -28,7 +28,7 @@ pub(super) fn client_config(ca_path: Option<&Path>) -> Result<Arc<ClientConfig>,
 }
 
 fn roots_from_file(path: &Path) -> Result<RootCertStore, String> {
-    let cannot = |why: String| format!("cannot use {} as certificate authorities for SLS: {why}", path.display());
+    let cannot = |why: String| format!("cannot use {}: {why}", path.display());
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(path).map_err(|error| cannot(error.to_string()))? {
         let certificate = certificate.map_err(|error| cannot(error.to_string()))?;
@@ -48,7 +48,7 @@ fn system_roots() -> Result<RootCertStore, String> {
     if roots.is_empty() {
         let why = found.errors.first().map(|error| format!(" ({error})")).unwrap_or_default();
         return Err(format!(
-            "this system has no certificate authorities{why}: install ca-certificates, or name a PEM file in source.ca_path"
+            "is not set, and this system has no certificate authorities{why}; install ca-certificates, or name a PEM file"
         ));
     }
     Ok(roots)

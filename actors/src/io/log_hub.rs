@@ -24,7 +24,7 @@ use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout_at};
 
 use super::http_tls;
-use crate::config::{Credentials, Endpoint, Signature, SourceConfig};
+use crate::config::{ConfigError, Credentials, Endpoint, Signature, SourceConfig};
 use crate::model::cursor::{Cursor, StartPosition};
 use crate::model::ids::ShardId;
 use crate::ports::{LogHub, PullBody, PullReply};
@@ -44,11 +44,6 @@ const KEEP_ALIVE_RESERVE: Duration = Duration::from_secs(10);
 const MIN_KEEP_ALIVE: Duration = Duration::from_secs(55);
 /// A connection is not used longer than this, so that a change in the name service is followed.
 const CONNECTION_LIFE: Duration = Duration::from_secs(600);
-
-/// A source that cannot be asked: one sentence with the remedy.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct SetupError(pub String);
 
 /// All that the clients of one source have in common, checked; crosses threads.
 pub struct SlsSetup {
@@ -78,16 +73,19 @@ impl std::fmt::Debug for SlsSetup {
 
 impl SlsSetup {
     /// Checks what can be checked without asking SLS, and reads the certificate authorities for https.
-    pub fn new(source: &SourceConfig) -> Result<Self, SetupError> {
+    ///
+    /// # Errors
+    /// The setting that makes no usable client, without any secret.
+    pub fn new(source: &SourceConfig) -> Result<Self, ConfigError> {
         let Address { base, name, host, ip } = Address::of(&source.endpoint, &source.project);
-        Uri::try_from(format!("{base}/"))
-            .map_err(|error| SetupError(format!("source.endpoint and source.project give no URL ({base}): {error}")))?;
-        HeaderValue::from_str(&host)
-            .map_err(|_| SetupError(format!("source.endpoint and source.project give no host name: {host:?}")))?;
+        let no_url = |why: String| ConfigError::new("source.endpoint", format!("gives no URL ({base}): {why}"));
+        Uri::try_from(format!("{base}/")).map_err(|error| no_url(error.to_string()))?;
+        HeaderValue::from_str(&host).map_err(|error| no_url(error.to_string()))?;
         let tls = if source.endpoint.https {
             ServerName::try_from(name.as_str())
-                .map_err(|_| SetupError(format!("no certificate can be for {name:?}: check source.endpoint")))?;
-            Some(http_tls::client_config(source.ca_path.as_deref()).map_err(SetupError)?)
+                .map_err(|_| ConfigError::new("source.endpoint", format!("no certificate can be for {name}")))?;
+            let config = http_tls::client_config(source.ca_path.as_deref());
+            Some(config.map_err(|why| ConfigError::new("source.ca_path", why))?)
         } else {
             None
         };
@@ -146,16 +144,15 @@ impl Address {
 }
 
 /// Refuses what no header can carry, by name and never by value.
-fn check_credentials(credentials: &Credentials) -> Result<(), SetupError> {
-    let cannot = |what: &str| {
-        SetupError(format!("{what} holds a character that no request can carry: a line break, or a wrong file?"))
+fn check_credentials(credentials: &Credentials) -> Result<(), ConfigError> {
+    let carried = |key, value: &str| match HeaderValue::from_str(value) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(ConfigError::new(key, "holds a character that no request can carry; a line break?")),
     };
-    if credentials.access_key_id.is_empty() || HeaderValue::from_str(&credentials.access_key_id).is_err() {
-        return Err(cannot("the AccessKey id is empty or"));
-    }
+    carried("source.access_key_id", &credentials.access_key_id)?;
     match &credentials.security_token {
-        Some(token) if HeaderValue::from_str(token.expose_secret()).is_err() => Err(cannot("the STS token")),
-        _ => Ok(()),
+        Some(token) => carried("source.security_token", token.expose_secret()),
+        None => Ok(()),
     }
 }
 

@@ -1,9 +1,9 @@
 //! The SLS client against scripted servers: what it sends is what it signed, and no broken answer is believed.
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
+mod server;
+mod tls;
+
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,167 +11,17 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, TimeZone, Utc};
 use secrecy::SecretString;
 use sls_syslog_actors::config::{Credentials, Endpoint, Signature, SourceConfig};
-use sls_syslog_actors::io::log_hub::{SetupError, SlsClient, SlsSetup};
+use sls_syslog_actors::io::log_hub::{SlsClient, SlsSetup};
 use sls_syslog_actors::model::cursor::{Cursor, StartPosition};
 use sls_syslog_actors::model::ids::ShardId;
 use sls_syslog_actors::ports::LogHub;
 use sls_syslog_actors::wire::sls::error::{ErrorClass, SlsError};
 use sls_syslog_actors::wire::sls::reply::{Compression, ConsumerGroup, MAX_JSON};
 use sls_syslog_actors::wire::sls::sign::{KnownKey, Received, verify};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-// ---- A server that reads requests and says what it was told to say -------------------------------------------
-
-/// What happens to the connection after a reply's bytes.
-enum Then {
-    KeepAlive,
-    Fin,
-    /// Reset once the test says so: a reset overtakes what was sent before it.
-    Reset(Rc<Notify>),
-    Stall,
-}
-
-struct Reply {
-    bytes: Vec<u8>,
-    then: Then,
-}
-
-/// A request as it came.
-#[derive(Debug, Clone)]
-struct Request {
-    connection: usize,
-    method: String,
-    target: String,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-}
-
-impl Request {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
-    }
-}
-
-#[derive(Default)]
-struct Seen {
-    requests: Vec<Request>,
-    connections: usize,
-    /// Connections that the client has closed.
-    closed: Vec<usize>,
-}
-
-struct Server {
-    address: SocketAddr,
-    seen: Rc<RefCell<Seen>>,
-}
-
-impl Server {
-    async fn start(replies: Vec<Reply>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let seen = Rc::new(RefCell::new(Seen::default()));
-        let replies = Rc::new(RefCell::new(VecDeque::from(replies)));
-        let server = Self { address, seen: Rc::clone(&seen) };
-        actix_rt::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let connection = seen.borrow().connections;
-                seen.borrow_mut().connections += 1;
-                actix_rt::spawn(converse(stream, connection, Rc::clone(&seen), Rc::clone(&replies)));
-            }
-        });
-        server
-    }
-
-    fn requests(&self) -> Vec<Request> {
-        self.seen.borrow().requests.clone()
-    }
-}
-
-async fn converse(
-    mut stream: TcpStream,
-    connection: usize,
-    seen: Rc<RefCell<Seen>>,
-    replies: Rc<RefCell<VecDeque<Reply>>>,
-) {
-    while let Some(request) = read_request(&mut stream, connection).await {
-        seen.borrow_mut().requests.push(request);
-        let reply = replies.borrow_mut().pop_front().expect("one reply per request");
-        if stream.write_all(&reply.bytes).await.is_err() {
-            break;
-        }
-        match reply.then {
-            Then::KeepAlive => {}
-            Then::Fin => stream.shutdown().await.unwrap(),
-            Then::Reset(now) => {
-                now.notified().await;
-                stream.set_zero_linger().unwrap();
-                return;
-            }
-            Then::Stall => {}
-        }
-    }
-    seen.borrow_mut().closed.push(connection);
-}
-
-async fn read_request(stream: &mut (impl AsyncRead + Unpin), connection: usize) -> Option<Request> {
-    let mut bytes = Vec::new();
-    let head_end = loop {
-        if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
-            break at;
-        }
-        if stream.read_buf(&mut bytes).await.unwrap_or(0) == 0 {
-            return None;
-        }
-    };
-    let head = String::from_utf8(bytes[..head_end].to_vec()).unwrap();
-    let mut lines = head.split("\r\n");
-    let mut first = lines.next().unwrap().split(' ');
-    let (method, target) = (first.next().unwrap().to_owned(), first.next().unwrap().to_owned());
-    let headers: Vec<(String, String)> = lines
-        .map(|line| line.split_once(':').unwrap())
-        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
-        .collect();
-    let mut request = Request { connection, method, target, headers, body: bytes[head_end + 4..].to_vec() };
-    let length = request.header("content-length").map_or(0, |length| length.parse().unwrap());
-    while request.body.len() < length {
-        if stream.read_buf(&mut request.body).await.unwrap_or(0) == 0 {
-            return None;
-        }
-    }
-    Some(request)
-}
-
-/// A reply with a right Content-Length, as SLS sends them.
-fn whole(status: &str, headers: &[(&str, &str)], body: impl AsRef<[u8]>) -> Reply {
-    Reply { bytes: framed(status, headers, body.as_ref(), body.as_ref().len()), then: Then::KeepAlive }
-}
-
-fn framed(status: &str, headers: &[(&str, &str)], body: &[u8], declared: usize) -> Vec<u8> {
-    let mut bytes =
-        format!("HTTP/1.1 {status}\r\ncontent-length: {declared}\r\nx-log-requestid: 5F0A\r\n").into_bytes();
-    for (name, value) in headers {
-        bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
-    }
-    bytes.extend_from_slice(b"\r\n");
-    bytes.extend_from_slice(body);
-    bytes
-}
-
-fn ok(body: impl AsRef<[u8]>) -> Reply {
-    whole("200 OK", &[], body)
-}
-
-/// The head of a pull answer, followed by whatever the test wants.
-fn pull(declared: usize, raw_size: usize, compression: Option<&str>, body: &[u8], then: Then) -> Reply {
-    let raw_size = raw_size.to_string();
-    let mut headers = vec![("x-log-count", "3"), ("x-log-bodyrawsize", raw_size.as_str()), ("x-log-cursor", "Mg==")];
-    headers.extend(compression.map(|name| ("x-log-compresstype", name)));
-    Reply { bytes: framed("200 OK", &headers, body, declared), then }
-}
-
-// ---- A source and its client ---------------------------------------------------------------------------------
+use crate::server::{Reply, Request, Server, Then, framed, ok, pull, whole};
 
 const KEY_ID: &str = "marker-key-id";
 const SECRET: &str = "marker-secret-value";
@@ -560,140 +410,10 @@ async fn no_secret_is_ever_shown() {
 fn credentials_that_no_header_can_carry_are_refused_without_showing_them() {
     let mut source = source("127.0.0.1:9".parse().unwrap());
     source.credentials.security_token = Some(SecretString::from("marker\ntoken"));
-    let SetupError(why) = SlsSetup::new(&source).unwrap_err();
-    assert!(why.contains("STS token") && !why.contains("marker"), "{why}");
+    let why = SlsSetup::new(&source).unwrap_err().to_string();
+    assert!(why.contains("source.security_token") && !why.contains("marker"), "{why}");
     source.credentials.security_token = None;
     source.credentials.access_key_id = "marker\r\nid".to_owned();
-    let SetupError(why) = SlsSetup::new(&source).unwrap_err();
-    assert!(why.contains("AccessKey id") && !why.contains("marker"), "{why}");
-}
-
-// ---- TLS -----------------------------------------------------------------------------------------------------
-
-/// A directory that goes when the test ends.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("sls-client-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, name: &str, content: &str) -> PathBuf {
-        let path = self.0.join(name);
-        std::fs::write(&path, content).unwrap();
-        path
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Serves `[]` over TLS as `name` until the test ends; answers address and authority (PEM).
-async fn tls_server(name: &str) -> (SocketAddr, String) {
-    let authority_key = rcgen::KeyPair::generate().unwrap();
-    let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let authority_certificate = authority.self_signed(&authority_key).unwrap();
-    let issuer = rcgen::Issuer::new(authority, authority_key);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let certificate = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![certificate.der().clone()],
-            rustls_pki_types::PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-        )
-        .unwrap();
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    actix_rt::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let Ok(mut stream) = acceptor.accept(stream).await else { continue };
-            while read_request(&mut stream, 0).await.is_some() {
-                answer(&mut stream).await;
-            }
-        }
-    });
-    (address, authority_certificate.pem())
-}
-
-async fn answer(stream: &mut (impl AsyncWrite + Unpin)) {
-    let _ = stream.write_all(&ok("[]").bytes).await;
-    let _ = stream.flush().await;
-}
-
-fn https(address: SocketAddr, host: &str, ca_path: PathBuf) -> SourceConfig {
-    SourceConfig {
-        endpoint: Endpoint { https: true, host: host.to_owned(), port: Some(address.port()) },
-        connect: Some(address),
-        ca_path: Some(ca_path),
-        ..source(address)
-    }
-}
-
-#[actix_rt::test]
-async fn https_works_with_an_authority_of_ones_own() {
-    let scratch = Scratch::new("own-ca");
-    let (address, pem) = tls_server("proj1.sls.test").await;
-    let ca = scratch.file("ca.pem", &pem);
-    let client = client(&https(address, "sls.test", ca));
-    for _ in 0..2 {
-        assert_eq!(client.heartbeat(&[]).await.unwrap(), []);
-    }
-    let (address, pem) = tls_server("127.0.0.1").await;
-    let ca = scratch.file("ip.pem", &pem);
-    let by_address = SourceConfig { connect: None, ..https(address, "127.0.0.1", ca) };
-    assert_eq!(self::client(&by_address).heartbeat(&[]).await.unwrap(), []);
-}
-
-#[actix_rt::test]
-async fn a_wrong_certificate_is_refused_with_the_remedy() {
-    let scratch = Scratch::new("wrong-ca");
-    let (address, pem) = tls_server("proj1.sls.test").await;
-    let (_, other) = tls_server("proj1.sls.test").await;
-    let refused = async |host: &str, pem: &str| {
-        let ca = scratch.file("ca.pem", pem);
-        transport(client(&https(address, host, ca)).heartbeat(&[]).await.unwrap_err())
-    };
-    let what = refused("sls.test", &other).await;
-    assert!(what.contains("proj1.sls.test") && what.contains("source.ca_path"), "{what}");
-    let what = refused("other.test", &pem).await;
-    assert!(what.contains("not for proj1.other.test"), "{what}");
-}
-
-#[actix_rt::test]
-async fn plain_http_behind_an_https_endpoint_is_named() {
-    let scratch = Scratch::new("plain");
-    let (_, pem) = tls_server("proj1.sls.test").await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    actix_rt::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
-        // Kept open until the client hangs up.
-        let _ = stream.read_to_end(&mut Vec::new()).await;
-    });
-    let ca = scratch.file("ca.pem", &pem);
-    let what = transport(client(&https(address, "sls.test", ca)).heartbeat(&[]).await.unwrap_err());
-    assert!(what.contains("does not speak TLS"), "{what}");
-}
-
-#[test]
-fn unusable_authorities_are_refused_at_setup() {
-    let scratch = Scratch::new("no-ca");
-    let address = "127.0.0.1:9".parse().unwrap();
-    let refused = |path: PathBuf| SlsSetup::new(&https(address, "sls.test", path)).unwrap_err().0;
-    let missing = refused(scratch.0.join("missing.pem"));
-    assert!(missing.contains("missing.pem"), "{missing}");
-    let empty = refused(scratch.file("empty.pem", "nothing here"));
-    assert!(empty.contains("no PEM certificate"), "{empty}");
+    let why = SlsSetup::new(&source).unwrap_err().to_string();
+    assert!(why.contains("source.access_key_id") && !why.contains("marker"), "{why}");
 }
