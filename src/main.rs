@@ -6,6 +6,7 @@ mod cli;
 mod demo;
 #[allow(dead_code, reason = "documented codes; not every one has a caller yet")]
 mod exit;
+mod logging;
 mod loghub;
 mod receiver;
 mod run;

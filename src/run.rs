@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
+use slog::{error, warn};
+
 use crate::exit;
+use crate::logging;
 use crate::settings::{self, Layers};
 
 /// Its arguments, beside the settings.
@@ -15,9 +18,10 @@ pub fn run(_args: RunArgs, layers: &Layers) -> ExitCode {
         Ok(settings) => settings,
         Err(problems) => return settings::report(&problems),
     };
+    let (logger, _guard) = logging::init(&settings.log);
     for note in &settings.notes {
-        eprintln!("note: {note}");
+        warn!(logger, "{note}");
     }
-    eprintln!("error: `run` is not built in this version");
+    error!(logger, "`run` is not built in this version");
     exit::code(exit::FAILED)
 }

@@ -1,0 +1,147 @@
+//! The process's own log: slog on stderr, for people or as JSON, with the records of all libraries in the same stream.
+//!
+//! Writing happens on a thread of its own. When stderr is stuck, lines below `warning` are shed and counted once half
+//! of the queue is full; the other half is kept for warnings and errors, which are never dropped: a gap record is one.
+//!
+//! Libraries may print whole request heads at `trace`, with signatures and tokens in them. So their records are taken
+//! at `debug` at most, whatever the level, and those of HTTP/2, whose frames are heads, from `warning` on.
+
+mod escape;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use slog::{Drain, Level, Logger, OwnedKVList, Record, o};
+use slog_async::{AsyncCore, AsyncGuard};
+
+use crate::settings::{LogFormat, LogSettings};
+use escape::Escaping;
+
+/// Records waiting to be written; a record is some hundred bytes.
+const QUEUE: usize = 16 * 1024;
+
+/// Keeps the log alive. Dropping it writes all that waits; what is logged later is lost.
+#[derive(Debug)]
+pub struct LogGuard {
+    _flush: Flush,
+}
+
+struct Flush(#[allow(dead_code, reason = "its drop flushes")] AsyncGuard);
+
+impl std::fmt::Debug for Flush {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Flush")
+    }
+}
+
+/// Starts logging to stderr; to be called once, since libraries log to one place a process.
+pub fn init(settings: &LogSettings) -> (Logger, LogGuard) {
+    match settings.format {
+        LogFormat::Json => start(settings.level, json(io::LineWriter::new(io::stderr()))),
+        LogFormat::Terminal => {
+            let decorator = Escaping(slog_term::TermDecorator::new().stderr().build());
+            start(settings.level, slog_term::FullFormat::new(decorator).use_utc_timestamp().build())
+        }
+    }
+}
+
+/// One object a line: `ts`, `level`, `msg`, then the record's own keys.
+fn json<W: Write + Send + 'static>(writer: W) -> slog_json::Json<W> {
+    slog_json::Json::new(writer).add_default_keys().build()
+}
+
+fn start<D: Drain<Ok = ()> + Send + 'static>(level: Level, format: D) -> (Logger, LogGuard) {
+    let (logger, flush) = queue(level, format);
+    take_library_records(level, &logger);
+    (logger, LogGuard { _flush: Flush(flush) })
+}
+
+fn queue<D: Drain<Ok = ()> + Send + 'static>(level: Level, format: D) -> (Logger, AsyncGuard) {
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let written = Written { format, waiting: Arc::clone(&waiting) };
+    let (core, flush) = AsyncCore::custom(written).chan_size(QUEUE).blocking(true).build_with_guard();
+    let queue = Queue { core, waiting, shed: AtomicUsize::new(0) };
+    (Logger::root(queue.filter_level(level).ignore_res(), o!()), flush)
+}
+
+fn take_library_records(level: Level, logger: &Logger) {
+    let drain = logger.clone().filter(move |record| is_taken(record.level(), record.tag(), record.module()));
+    // Never reset: a library may log in a thread that outlives this guard.
+    slog_scope::set_global_logger(Logger::root(drain.ignore_res(), o!())).cancel_reset();
+    let level = if level.is_at_least(Level::Debug) { log::Level::Debug } else { log_level(level) };
+    // Fails only if a logger was set before, which then keeps the records.
+    let _ = slog_stdlog::init_with_level(level);
+}
+
+/// Whether a library's record may be written: see the module's beginning.
+fn is_taken(level: Level, target: &str, module: &str) -> bool {
+    let of_http2 =
+        [target, module].iter().any(|name| *name == "h2" || name.starts_with("h2::") || name.contains("h2proto"));
+    level.is_at_least(if of_http2 { Level::Warning } else { Level::Debug })
+}
+
+fn log_level(level: Level) -> log::Level {
+    match level {
+        Level::Critical | Level::Error => log::Level::Error,
+        Level::Warning => log::Level::Warn,
+        Level::Info => log::Level::Info,
+        Level::Debug => log::Level::Debug,
+        Level::Trace => log::Level::Trace,
+    }
+}
+
+/// The caller's side of the queue.
+struct Queue {
+    core: AsyncCore,
+    waiting: Arc<AtomicUsize>,
+    shed: AtomicUsize,
+}
+
+impl Queue {
+    fn push(&self, record: &Record<'_>, values: &OwnedKVList) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        // Fails only when the writing thread has ended.
+        let _ = self.core.log(record, values);
+    }
+}
+
+impl Drain for Queue {
+    type Ok = ();
+    type Err = slog::Never;
+
+    fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), slog::Never> {
+        let grave = record.level().is_at_least(Level::Warning);
+        if !grave && self.waiting.load(Ordering::Relaxed) >= QUEUE / 2 {
+            self.shed.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
+        let shed = self.shed.swap(0, Ordering::Relaxed);
+        if shed > 0 {
+            let notice = format_args!("log lines below warning were dropped because stderr is slow");
+            self.push(&slog::record!(Level::Warning, "", &notice, slog::b!("dropped" => shed)), values);
+        }
+        self.push(record, values);
+        Ok(())
+    }
+}
+
+/// The writing thread's side of the queue.
+struct Written<D> {
+    format: D,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl<D: Drain<Ok = ()>> Drain for Written<D> {
+    type Ok = ();
+    type Err = slog::Never;
+
+    fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), slog::Never> {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        // Nothing can be done about a stderr that is closed, and nothing may end because of it.
+        let _ = self.format.log(record, values);
+        Ok(())
+    }
+}
