@@ -7,8 +7,8 @@
 //!
 //! Messages are written straight into the frame buffer, as if nothing could be wrong with them, and the finished text
 //! is checked by windows of 32 KiB, which costs a tenth of checking value by value. Only when a window does not pass
-//! are its logs rendered one by one, and only the log that does not pass by itself goes through [`careful`](super::careful).
-//! Nothing is allocated per log on that way, and what logs share is rendered once: the header per second, topic, source
+//! are its logs rendered one by one, and only in the log that does not pass by itself each value is cleaned. Repeated
+//! keys and the like are for [`careful`](super::careful). Nothing else allocates per log, and what logs share is rendered once: the header per second, topic, source
 //! and tags per group, the keys as long as logs have the same ones in the same order.
 
 use std::collections::HashSet;
@@ -27,6 +27,8 @@ use crate::wire::syslog::rfc5424::{Header, MAX_NANOSECONDS};
 const WINDOW: usize = 32 * 1024;
 /// A log with more contents is rendered on the slow path, which holds nothing for a key that repeats.
 const MAX_FAST_CONTENTS: usize = 1024;
+/// The key of the log's nanoseconds, as it is written.
+const NANOSECONDS_KEY: &[u8] = b"__time_ns_part__=";
 /// Scratch memory kept between calls.
 const MAX_KEPT: usize = 1024 * 1024;
 /// Severity of gap records: err.
@@ -56,6 +58,8 @@ pub struct Renderer {
     shared: Shared,
     keys: Keys,
     scratch: Vec<u8>,
+    /// Whether the last window did not pass: then the next one is better checked log by log at once.
+    wary: bool,
     /// Sends every log through the slow path.
     always_careful: bool,
 }
@@ -69,7 +73,7 @@ pub(super) struct Shape {
     pub(super) max_message_bytes: Option<usize>,
     framing: Framing,
     newlines: NewlinePolicy,
-    kv_escape: bool,
+    escapes: bool,
     sep_finder: Finder<'static>,
 }
 
@@ -81,12 +85,7 @@ impl Shape {
 
     /// Whether a reader would find the separator in this key or value.
     pub(super) fn is_ambiguous(&self, text: &[u8]) -> bool {
-        !self.kv_escape && !self.sep.is_empty() && self.sep_finder.find(text).is_some()
-    }
-
-    /// Whether `kv_escape` has something to do here, or nearly so.
-    fn needs_escape(&self, text: &[u8]) -> bool {
-        self.kv_escape && memchr::memchr3(b'=', b'\\', self.sep.first().copied().unwrap_or(b'='), text).is_some()
+        !self.escapes && !self.sep.is_empty() && self.sep_finder.find(text).is_some()
     }
 
     /// Whether finished frames hold something that must not be there.
@@ -170,8 +169,8 @@ impl Shared {
     }
 }
 
-/// The keys of the last log that had others than the one before, known to differ from each other and from the names that
-/// every log has. So a log whose keys are the same, or the first of them, has no key twice.
+/// The keys of the last log that had others than the one before, known to be clean, and to differ from each other and from
+/// the names that every log has. So a log whose keys are the same, or the first of them, has no key twice.
 #[derive(Debug, Clone, Default)]
 struct Keys {
     /// `sep key=` of each.
@@ -210,7 +209,7 @@ impl Keys {
         let bytes: usize = contents.iter().map(|content| content.key.len()).sum();
         if !distinct
             || bytes > MAX_KEPT
-            || contents.iter().any(|content| is_reserved(content.key) || shape.needs_escape(content.key))
+            || contents.iter().any(|content| is_reserved(content.key) || !shape.cleaner.is_clean(content.key))
         {
             return false;
         }
@@ -261,13 +260,14 @@ impl Renderer {
                 max_message_bytes: settings.max_message_bytes,
                 framing: settings.framing,
                 newlines,
-                kv_escape: settings.kv_escape,
+                escapes: settings.kv_escape,
                 sep_finder: Finder::new(&sep).into_owned(),
                 sep,
             },
             shared: Shared::default(),
             keys: Keys::default(),
             scratch: Vec::new(),
+            wary: false,
         }
     }
 
@@ -298,7 +298,7 @@ impl Renderer {
         limit: usize,
     ) -> Result<Rendered, Malformed> {
         let mut rendered = Rendered::default();
-        let mut contents = Vec::with_capacity(64);
+        let (mut group, mut contents) = (Group::default(), Vec::with_capacity(64));
         loop {
             let open = match position.open.take() {
                 Some(open) => open,
@@ -312,7 +312,7 @@ impl Renderer {
             };
             position.at = open.bytes.end;
             let open = position.open.insert(open);
-            let group = Group::read(raw, open.bytes.clone())?;
+            group.read(raw, open.bytes.clone())?;
             self.shared.render(&self.shape, &group);
             let mut pass = Pass { raw, group: &group, end: open.bytes.end, contents: &mut contents, limit };
             if self.render_group(&mut pass, &mut open.log_at, out, &mut rendered)? == Ended::Full {
@@ -332,10 +332,15 @@ impl Renderer {
         rendered: &mut Rendered,
     ) -> Result<Ended, Malformed> {
         loop {
+            if std::mem::take(&mut self.wary) {
+                if let Some(ended) = self.render_window(pass, log_at, usize::MAX, true, out, rendered)? {
+                    return Ok(ended);
+                }
+                continue;
+            }
             let (window_log, window_out, before) = (*log_at, out.len(), *rendered);
             let mut ended = self.render_window(pass, log_at, usize::MAX, false, out, rendered)?;
-            let frames = rendered.messages - before.messages;
-            if self.shape.is_suspicious(&out[window_out..], frames) {
+            if self.shape.is_suspicious(&out[window_out..], rendered.messages - before.messages) {
                 let window_end = std::mem::replace(log_at, window_log);
                 out.truncate(window_out);
                 *rendered = before;
@@ -359,7 +364,7 @@ impl Renderer {
         out: &mut Vec<u8>,
         rendered: &mut Rendered,
     ) -> Result<Option<Ended>, Malformed> {
-        let enough = if check_each { usize::MAX } else { out.len() + WINDOW };
+        let enough = if until == usize::MAX { out.len() + WINDOW } else { usize::MAX };
         while out.len() < enough && *log_at < until {
             let Some(log) = next_log(pass.raw, *log_at, pass.end)? else {
                 *log_at = pass.end;
@@ -400,12 +405,11 @@ impl Renderer {
                 more = true;
             }
         })?;
-        let plain = !more
-            && !self.always_careful
-            && (same_keys || self.keys.learn(contents, &self.shape))
-            && !(self.shape.kv_escape && contents.iter().any(|content| self.shape.needs_escape(content.value)));
-        if !plain {
+        if more || self.always_careful || !(same_keys || self.keys.learn(contents, &self.shape)) {
             return self.render_carefully(pass, log, room, out, rendered);
+        }
+        if self.shape.escapes && contents.iter().any(|content| self.shape.cleaner.needs_escape(content.value)) {
+            return self.render_cleaned(pass, log, &time, room, out, rendered);
         }
 
         let shape = &mut self.shape;
@@ -416,7 +420,6 @@ impl Renderer {
             Some(nanoseconds) => digits.format(nanoseconds),
         };
         shape.header.set_second(i64::from(time.seconds));
-        const NANOSECONDS_KEY: &[u8] = b"__time_ns_part__=";
         let nanoseconds_len =
             if nanoseconds.is_empty() { 0 } else { shape.sep.len() + NANOSECONDS_KEY.len() + nanoseconds.len() };
         let keys_len = if contents.is_empty() { 0 } else { self.keys.ends[contents.len() - 1] };
@@ -454,16 +457,72 @@ impl Renderer {
         debug_assert_eq!(out.len(), start + frame_len, "the length is known before the message is written");
         if check && shape.is_suspicious(&out[start..], 1) {
             out.truncate(start);
-            return self.render_carefully(pass, log, room, out, rendered);
+            self.wary = true;
+            return self.render_cleaned(pass, log, &time, room, out, rendered);
         }
 
         rendered.altered += u64::from(self.shared.altered);
         rendered.bad_nanoseconds += u64::from(fraction.is_none() && !nanoseconds.is_empty());
+        rendered.ambiguous += u64::from(self.is_ambiguous(pass, log));
+        Ok(true)
+    }
+
+    /// Whether a key or value of the log in `pass.contents` holds the separator.
+    #[inline]
+    fn is_ambiguous(&self, pass: &Pass<'_, '_>, log: Range<usize>) -> bool {
+        let shape = &self.shape;
         // Nearly no log has it anywhere; those that do are looked at closely.
-        let ambiguous = self.shared.ambiguous
+        self.shared.ambiguous
             || (shape.is_ambiguous(&pass.raw[log])
-                && contents.iter().any(|content| shape.is_ambiguous(content.key) || shape.is_ambiguous(content.value)));
-        rendered.ambiguous += u64::from(ambiguous);
+                && pass.contents.iter().any(|pair| shape.is_ambiguous(pair.key) || shape.is_ambiguous(pair.value)))
+    }
+
+    /// Renders the log in `pass.contents`, whose keys are [`Keys`], with each value cleaned.
+    fn render_cleaned(
+        &mut self,
+        pass: &Pass<'_, '_>,
+        log: Range<usize>,
+        time: &LogTime,
+        room: usize,
+        out: &mut Vec<u8>,
+        rendered: &mut Rendered,
+    ) -> Result<bool, Malformed> {
+        let (shape, message) = (&mut self.shape, &mut self.scratch);
+        message.clear();
+        message.shrink_to(MAX_KEPT);
+        let (fraction, mut altered) = (shape.fraction(time), self.shared.altered);
+        shape.header.set_second(i64::from(time.seconds));
+        shape.header.write(fraction, message);
+        let (before, tags) = self.shared.text.split_at(self.shared.tags_at);
+        message.extend_from_slice(before);
+        let nanoseconds = time.nanoseconds.filter(|nanoseconds| *nanoseconds != 0);
+        if let Some(nanoseconds) = nanoseconds {
+            message.extend_from_slice(&shape.sep);
+            message.extend_from_slice(NANOSECONDS_KEY);
+            message.extend_from_slice(itoa::Buffer::new().format(nanoseconds).as_bytes());
+        }
+        message.extend_from_slice(tags);
+        let mut key_at = 0;
+        for (content, key_end) in pass.contents.iter().zip(&self.keys.ends) {
+            message.extend_from_slice(&self.keys.text[key_at..*key_end]);
+            altered |= shape.cleaner.write(content.value, message);
+            key_at = *key_end;
+        }
+        let message_len = message.len();
+        if shape.max_message_bytes.is_some_and(|max| message_len > max) {
+            return self.render_carefully(pass, log, room, out, rendered);
+        }
+        let frame_len = shape.frame_len(message_len);
+        if frame_len > room {
+            return Ok(false);
+        }
+        make_room(frame_len, rendered, out);
+        shape.begin_frame(message_len, out);
+        out.extend_from_slice(message);
+        shape.end_frame(out);
+        rendered.altered += u64::from(altered);
+        rendered.bad_nanoseconds += u64::from(fraction.is_none() && nanoseconds.is_some());
+        rendered.ambiguous += u64::from(self.is_ambiguous(pass, log));
         Ok(true)
     }
 

@@ -25,19 +25,48 @@ impl Cleaner {
     }
 
     /// Writes `text`; says whether something of it was lost or changed, escapes by `kv_escape` apart.
+    #[inline]
     pub fn write(&self, text: &[u8], out: &mut Vec<u8>) -> bool {
-        let mut altered = false;
+        if self.is_clean(text) {
+            out.extend_from_slice(text);
+            return false;
+        }
+        self.write_unclean(text, out)
+    }
+
+    /// Whether `text` would be written as it is.
+    pub fn is_clean(&self, text: &[u8]) -> bool {
+        !self.needs_escape(text) && !self.has_breaks(text) && simdutf8::basic::from_utf8(text).is_ok()
+    }
+
+    /// Whether `text` holds what `kv_escape` escapes, or the separator's first byte.
+    pub fn needs_escape(&self, text: &[u8]) -> bool {
+        self.escaped_sep.as_ref().is_some_and(|sep| {
+            let sep = sep.first().copied().unwrap_or(b'=');
+            memchr::memchr3(b'=', b'\\', sep, text).is_some()
+        })
+    }
+
+    fn has_breaks(&self, text: &[u8]) -> bool {
+        self.newlines != NewlinePolicy::Keep && memchr::memchr3(BREAKS[0], BREAKS[1], BREAKS[2], text).is_some()
+    }
+
+    fn write_unclean(&self, text: &[u8], out: &mut Vec<u8>) -> bool {
+        let escaped_sep = self.escaped_sep.as_ref().filter(|_| self.needs_escape(text));
+        let write_valid = |text: &str, out: &mut Vec<u8>| match escaped_sep {
+            Some(sep) => self.write_escaped(text.as_bytes(), sep, out),
+            None => self.write_breaks(text.as_bytes(), out),
+        };
+        if let Ok(text) = simdutf8::basic::from_utf8(text) {
+            return write_valid(text, out);
+        }
         for chunk in text.utf8_chunks() {
-            altered |= match &self.escaped_sep {
-                Some(sep) => self.write_escaped(chunk.valid().as_bytes(), sep, out),
-                None => self.write_breaks(chunk.valid().as_bytes(), out),
-            };
+            write_valid(chunk.valid(), out);
             if !chunk.invalid().is_empty() {
                 out.extend_from_slice("\u{fffd}".as_bytes());
-                altered = true;
             }
         }
-        altered
+        true
     }
 
     fn write_breaks(&self, mut text: &[u8], out: &mut Vec<u8>) -> bool {

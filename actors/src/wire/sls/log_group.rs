@@ -72,31 +72,33 @@ pub fn next_log(list: &[u8], at: usize, group_end: usize) -> Result<Option<Range
 }
 
 impl<'a> Group<'a> {
-    /// Reads what all logs of the group share.
-    pub fn read(list: &'a [u8], group: Range<usize>) -> Result<Self, Malformed> {
+    /// Reads what all logs of the group share, in place of what was read before.
+    pub fn read(&mut self, list: &'a [u8], group: Range<usize>) -> Result<(), Malformed> {
         let bytes = &list[..group.end];
-        let (mut at, mut read) = (group.start, Self::default());
+        let mut at = group.start;
+        (self.topic, self.source) = (b"", b"");
+        self.tags.clear();
         while at < bytes.len() {
             let field = Field::read(bytes, at)?;
             at = match (field.number, field.wire_type) {
                 (1, WireType::LengthDelimited) => delimited(bytes, field.value_at, "a log")?.end,
                 (3, WireType::LengthDelimited) => {
                     let range = delimited(bytes, field.value_at, "a topic")?;
-                    read.topic = &bytes[range.clone()];
+                    self.topic = &bytes[range.clone()];
                     range.end
                 }
                 (4, WireType::LengthDelimited) => {
                     let range = delimited(bytes, field.value_at, "a source")?;
-                    read.source = &bytes[range.clone()];
+                    self.source = &bytes[range.clone()];
                     range.end
                 }
                 (6, WireType::LengthDelimited) => {
                     let range = delimited(bytes, field.value_at, "a tag")?;
                     let tag = Pair::read(bytes, range.clone())?;
                     // Millions of empty tags would otherwise take sixteen times their size.
-                    match read.tags.last_mut() {
+                    match self.tags.last_mut() {
                         Some(last) if last.key == tag.key => last.value = tag.value,
-                        _ => read.tags.push(tag),
+                        _ => self.tags.push(tag),
                     }
                     range.end
                 }
@@ -106,7 +108,7 @@ impl<'a> Group<'a> {
                 _ => field.skip(bytes)?,
             };
         }
-        Ok(read)
+        Ok(())
     }
 }
 
