@@ -207,10 +207,7 @@ impl Keys {
             contents.iter().all(|content| seen.insert(content.key))
         };
         let bytes: usize = contents.iter().map(|content| content.key.len()).sum();
-        if !distinct
-            || bytes > MAX_KEPT
-            || contents.iter().any(|content| is_reserved(content.key) || !shape.cleaner.is_clean(content.key))
-        {
+        if !distinct || bytes > MAX_KEPT || contents.iter().any(|content| is_reserved(content.key)) {
             return false;
         }
         for content in contents {
@@ -218,6 +215,12 @@ impl Keys {
             self.text.extend_from_slice(content.key);
             self.text.push(b'=');
             self.ends.push(self.text.len());
+        }
+        let escapes = shape.escapes && contents.iter().any(|content| shape.cleaner.needs_escape(content.key));
+        // All at once: neither the separator nor `=` can make anything whole that was not.
+        if escapes || !shape.cleaner.is_safe(&self.text) {
+            self.ends.clear();
+            return false;
         }
         true
     }

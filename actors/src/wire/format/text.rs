@@ -27,16 +27,16 @@ impl Cleaner {
     /// Writes `text`; says whether something of it was lost or changed, escapes by `kv_escape` apart.
     #[inline]
     pub fn write(&self, text: &[u8], out: &mut Vec<u8>) -> bool {
-        if self.is_clean(text) {
+        if self.is_safe(text) && !self.needs_escape(text) {
             out.extend_from_slice(text);
             return false;
         }
         self.write_unclean(text, out)
     }
 
-    /// Whether `text` would be written as it is.
-    pub fn is_clean(&self, text: &[u8]) -> bool {
-        !self.needs_escape(text) && !self.has_breaks(text) && simdutf8::basic::from_utf8(text).is_ok()
+    /// Whether `text` would be written as it is, escapes by `kv_escape` apart.
+    pub fn is_safe(&self, text: &[u8]) -> bool {
+        !self.has_breaks(text) && simdutf8::basic::from_utf8(text).is_ok()
     }
 
     /// Whether `text` holds what `kv_escape` escapes, or the separator's first byte.
