@@ -14,7 +14,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use slog::{Drain, Level, Logger, OwnedKVList, Record, o};
+use slog::{Drain, FnValue, Level, Logger, OwnedKVList, Record, o};
 use slog_async::{AsyncCore, AsyncGuard};
 
 use crate::settings::{LogFormat, LogSettings};
@@ -70,7 +70,8 @@ fn queue<D: Drain<Ok = ()> + Send + 'static>(level: Level, format: D) -> (Logger
 fn take_library_records(level: Level, logger: &Logger) {
     let drain = logger.clone().filter(move |record| is_taken(record.level(), record.tag(), record.module()));
     // Never reset: a library may log in a thread that outlives this guard.
-    slog_scope::set_global_logger(Logger::root(drain.ignore_res(), o!())).cancel_reset();
+    let library = o!("library" => FnValue(|record: &Record<'_>| record.tag().to_owned()));
+    slog_scope::set_global_logger(Logger::root(drain.ignore_res(), library)).cancel_reset();
     let level = if level.is_at_least(Level::Debug) { log::Level::Debug } else { log_level(level) };
     // Fails only if a logger was set before, which then keeps the records.
     let _ = slog_stdlog::init_with_level(level);

@@ -8,7 +8,10 @@ use super::*;
 
 /// A stderr that can be read, and stopped.
 #[derive(Clone, Default)]
-struct Screen(Arc<(Mutex<(Vec<u8>, bool)>, Condvar)>);
+struct Screen(Arc<(Mutex<State>, Condvar)>);
+
+/// What was written, and whether writing stands still.
+type State = (Vec<u8>, bool);
 
 impl Screen {
     fn stop(&self, stopped: bool) {
@@ -94,6 +97,7 @@ fn no_library_prints_a_secret_even_at_trace() {
     drop(guard);
     let text = screen.text();
     assert!(text.contains("a library speaks") && text.contains("we speak"), "{text}");
+    assert!(text.contains("\"library\":\"some_library\""), "{text}");
     assert!(!text.contains("MARKER"), "{text}");
 }
 

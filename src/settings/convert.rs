@@ -399,8 +399,9 @@ fn whole_seconds(text: &str) -> Result<u32, String> {
 
 /// The value as it may be shown: nothing of a secret, nor of an address with a user part.
 pub fn printable_value(key: &str, value: &Value) -> Option<String> {
+    const ADDRESSES: [&str; 3] = ["source.endpoint", "source.connect", "destination.host"];
     let text = shown(&value.kind)?;
-    let secret = keys::find(key).is_none_or(|key| key.secret)
-        || (key.ends_with(".endpoint") || key.ends_with(".host")) && text.contains('@');
+    let user_part = text.contains('@') && (text.contains("://") || ADDRESSES.contains(&key));
+    let secret = keys::find(key).is_none_or(|key| key.secret) || user_part;
     (!secret).then_some(text)
 }

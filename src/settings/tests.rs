@@ -282,6 +282,11 @@ fn every_refusal_names_key_value_layer_and_rule() {
             "source.access_key_id (environment variable SLS_AK_ID): is empty or has characters that no key has",
         ),
         (
+            &[("SLS_CONNECT", "MARKER:MARKER@10.0.0.7:80")],
+            &[],
+            "source.connect (environment variable SLS_CONNECT): is not an address with port such as 10.0.0.7:443",
+        ),
+        (
             &[("SLS_CONNECT", "sls:80")],
             &[],
             "source.connect = sls:80 (environment variable SLS_CONNECT): is not an address with port such as 10.0.0.7:443",
@@ -556,4 +561,14 @@ fn what_is_weak_is_named_once_at_start() {
         let notes = notes(environment, set);
         assert!(notes.len() == 1 && notes[0].starts_with(start), "{notes:?}");
     }
+}
+
+#[test]
+fn the_example_is_accepted_as_it_is() {
+    let example = TempFile::new(include_str!("../../config/example-tls.toml"), 0o644);
+    let unset = ["SLS_ENDPOINT", "SLS_PROJECT", "SLS_LOGSTORE", "SLS_CG", "SYSLOG_HOST", "SYSLOG_PROTOCOL"];
+    let settings =
+        Case { file: Some(example.path()), environment: &unset.map(|name| (name, "")), ..Case::default() }.settings();
+    assert_eq!(settings.forwarder.destination.protocol, Protocol::Tls);
+    assert_eq!(settings.notes, [""; 0]);
 }
