@@ -6,6 +6,7 @@
 //! favour of the strict reading: a checkpoint of a read-only shard counts as its end only when it is committed then.
 
 mod block;
+pub mod generate;
 mod group;
 mod logstore;
 mod refusal;
