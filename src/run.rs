@@ -1,12 +1,15 @@
-//! The subcommand `run`.
+//! The subcommand `run`: forwards until a signal, or until it cannot go on.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use slog::{error, warn};
+use actix_rt::signal::unix::{Signal, SignalKind, signal};
+use slog::{Logger, crit, info, warn};
+use sls_syslog_actors::error::ForwarderError;
+use sls_syslog_actors::forwarder::{Ended, Forwarder};
 
-use crate::exit;
-use crate::logging;
-use crate::settings::{self, Layers};
+use crate::settings::{self, Layers, Settings};
+use crate::{exit, logging};
 
 /// Its arguments, beside the settings.
 #[derive(Debug, clap::Args)]
@@ -18,10 +21,95 @@ pub fn run(_args: RunArgs, layers: &Layers) -> ExitCode {
         Ok(settings) => settings,
         Err(problems) => return settings::report(&problems),
     };
-    let (logger, _guard) = logging::init(&settings.log);
+    let (log, guard) = logging::init(&settings.log);
+    let code = actix_rt::System::new().block_on(forward(settings, &log));
+    drop(guard);
+    exit::code(code)
+}
+
+async fn forward(settings: Settings, log: &Logger) -> u8 {
     for note in &settings.notes {
-        warn!(logger, "{note}");
+        warn!(log, "{}", note);
     }
-    error!(logger, "`run` is not built in this version");
-    exit::code(exit::FAILED)
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => {
+            crit!(log, "cannot listen for signals: {}", error);
+            return exit::INTERNAL;
+        }
+    };
+    let forwarder = match Forwarder::builder(settings.forwarder).logger(log.clone()).start() {
+        Ok(forwarder) => forwarder,
+        Err(error) => return failed(log, &error),
+    };
+    let ended = tokio::select! {
+        ended = forwarder.ended() => ended,
+        (name, _) = signals.next() => {
+            info!(log, "{}: stopping; a second signal stops at once", name);
+            forwarder.begin_stop();
+            // Some supervisors signal the process and its group in one go; that is one wish, told twice.
+            signals.ignore_echo().await;
+            tokio::select! {
+                ended = forwarder.ended() => ended,
+                (name, code) = signals.next() => {
+                    warn!(log, "{}: stopped at once; what was confirmed since the last commits will be sent again", name);
+                    return code;
+                }
+            }
+        }
+    };
+    report(log, ended)
+}
+
+fn report(log: &Logger, ended: Ended) -> u8 {
+    match ended {
+        Ok(counters) => {
+            info!(log, "ended"; "logs" => counters.logs_delivered, "raw_bytes" => counters.raw_bytes,
+                "commits" => counters.commits, "resent" => counters.messages_resent, "gaps" => counters.gaps);
+            exit::OK
+        }
+        Err(error) => failed(log, &error),
+    }
+}
+
+fn failed(log: &Logger, error: &ForwarderError) -> u8 {
+    crit!(log, "{}", error);
+    match error {
+        ForwarderError::Settings(_) => exit::CONFIG,
+        ForwarderError::Refused { .. } => exit::SLS_REFUSED,
+        _ => exit::INTERNAL,
+    }
+}
+
+/// Signals this close together are one.
+const ECHO: Duration = Duration::from_millis(300);
+
+/// SIGINT and SIGTERM.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Takes what arrives together with the first one.
+    async fn ignore_echo(&mut self) {
+        let _ = tokio::time::timeout(ECHO, async {
+            loop {
+                self.next().await;
+            }
+        })
+        .await;
+    }
+
+    /// The next one: its name, and the exit code of a stop at once.
+    async fn next(&mut self) -> (&'static str, u8) {
+        tokio::select! {
+            _ = self.interrupt.recv() => ("SIGINT", exit::INTERRUPTED),
+            _ = self.terminate.recv() => ("SIGTERM", exit::TERMINATED),
+        }
+    }
 }

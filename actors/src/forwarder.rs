@@ -30,7 +30,7 @@ use crate::trouble::{EventSink, send};
 /// use sls_syslog_actors::forwarder::Forwarder;
 ///
 /// let credentials = Credentials::new("id", "secret");
-/// let source = SourceConfig::new("cn-hangzhou.log.aliyuncs.com".parse()?, "project", "logstore", "group", credentials);
+/// let source = SourceConfig::new("cn-hangzhou.log.aliyuncs.com", "project", "logstore", "group", credentials)?;
 /// let destination = DestinationConfig::new("siem.example.com", Protocol::Tls);
 /// let forwarder = Forwarder::builder(ForwarderConfig::new(source, destination)).start()?;
 /// forwarder.stop().await?;
