@@ -8,69 +8,35 @@ use prost::Message as _;
 use super::*;
 use crate::model::ids::ShardId;
 use crate::wire::sls::log_group::count_groups;
+use crate::wire::sls::proto::{Content, Log, LogGroup, LogGroupList, LogTag};
 use crate::wire::syslog::framing::next_frame;
 use crate::wire::syslog::gap::GapRecord;
 use crate::wire::syslog::parse::{parse, split_escaped_key_values, split_key_values};
 
-/// The schema as structs, strings as bytes: what the tests encode and compare with.
-#[derive(Clone, PartialEq, prost::Message)]
-struct List {
-    #[prost(message, repeated, tag = "1")]
-    groups: Vec<Group>,
+fn content(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Content {
+    Content { key: key.as_ref().to_vec().into(), value: value.as_ref().to_vec().into() }
 }
 
-#[derive(Clone, PartialEq, prost::Message)]
-struct Group {
-    #[prost(message, repeated, tag = "1")]
-    logs: Vec<Log>,
-    #[prost(bytes = "vec", optional, tag = "2")]
-    category: Option<Vec<u8>>,
-    #[prost(bytes = "vec", optional, tag = "3")]
-    topic: Option<Vec<u8>>,
-    #[prost(bytes = "vec", optional, tag = "4")]
-    source: Option<Vec<u8>>,
-    #[prost(message, repeated, tag = "6")]
-    tags: Vec<Pair>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Log {
-    #[prost(uint32, required, tag = "1")]
-    time: u32,
-    #[prost(message, repeated, tag = "2")]
-    contents: Vec<Pair>,
-    #[prost(fixed32, optional, tag = "4")]
-    time_ns: Option<u32>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Pair {
-    #[prost(bytes = "vec", required, tag = "1")]
-    key: Vec<u8>,
-    #[prost(bytes = "vec", required, tag = "2")]
-    value: Vec<u8>,
-}
-
-fn pair(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Pair {
-    Pair { key: key.as_ref().to_vec(), value: value.as_ref().to_vec() }
+fn tag(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> LogTag {
+    LogTag { key: key.as_ref().to_vec().into(), value: value.as_ref().to_vec().into() }
 }
 
 fn log(time: u32, contents: &[(&str, &str)]) -> Log {
-    Log { time, contents: contents.iter().map(|(key, value)| pair(key, value)).collect(), time_ns: None }
+    Log { time, contents: contents.iter().map(|(key, value)| content(key, value)).collect(), time_ns: None }
 }
 
-fn group(topic: &str, source: &str, tags: &[(&str, &str)], logs: Vec<Log>) -> Group {
-    Group {
+fn group(topic: &str, source: &str, tags: &[(&str, &str)], logs: Vec<Log>) -> LogGroup {
+    LogGroup {
         logs,
-        category: None,
-        topic: Some(topic.into()),
-        source: Some(source.into()),
-        tags: tags.iter().map(|(key, value)| pair(key, value)).collect(),
+        topic: Some(topic.to_owned().into()),
+        source: Some(source.to_owned().into()),
+        log_tags: tags.iter().map(|(key, value)| tag(key, value)).collect(),
+        ..LogGroup::default()
     }
 }
 
-fn encode(groups: Vec<Group>) -> Vec<u8> {
-    List { groups }.encode_to_vec()
+fn encode(log_groups: Vec<LogGroup>) -> Vec<u8> {
+    LogGroupList { log_groups }.encode_to_vec()
 }
 
 fn settings() -> RenderSettings {
@@ -96,7 +62,7 @@ fn whole(mut renderer: Renderer, raw: &[u8]) -> (Vec<u8>, Rendered) {
     (out, rendered)
 }
 
-fn text(settings: RenderSettings, groups: Vec<Group>) -> (String, Rendered) {
+fn text(settings: RenderSettings, groups: Vec<LogGroup>) -> (String, Rendered) {
     let raw = encode(groups);
     let (out, rendered) = whole(Renderer::new(settings.clone()), &raw);
     assert_eq!(whole(Renderer::careful(settings), &raw), (out.clone(), rendered));
@@ -120,7 +86,7 @@ fn fields_and_order_are_those_of_the_sample() {
 fn a_repeated_key_keeps_its_first_position_and_takes_the_last_value() {
     let mut one =
         log(1_700_000_000, &[("__topic__", "over"), ("k2", "v"), ("k", "w"), ("k2", "v-last"), ("__tag__:z", "2")]);
-    one.contents.push(pair("bytes", b"ab\xff\xfecd"));
+    one.contents.push(content("bytes", b"ab\xff\xfecd"));
     let mut two = log(1_700_000_001, &[("__source__", "me"), ("__time__", "5"), ("__time_ns_part__", "6")]);
     two.time_ns = Some(982_097_408);
     let three = log(1_700_000_002, &[("__time_ns_part__", "6"), ("x", "y")]);
@@ -266,11 +232,11 @@ fn ten_gigabytes_of_messages_are_rendered_in_bounded_memory() {
 
 #[test]
 fn ten_thousand_repeated_keys_take_linear_time() {
-    let same = vec![pair("key", "value"); 100_000];
-    let distinct = (0..100_000).map(|n| pair(format!("key{n}"), "")).collect();
-    let tags = (0..100_000).map(|n| pair(format!("key{}", n / 2 * 2 % 60_000), "")).collect();
+    let same = vec![content("key", "value"); 100_000];
+    let distinct = (0..100_000).map(|n| content(format!("key{n}"), "")).collect();
+    let tags = (0..100_000).map(|n| tag(format!("key{}", n / 2 * 2 % 60_000), "")).collect();
     let logs = [same, distinct].map(|contents| Log { time: 0, contents, time_ns: None }).to_vec();
-    let raw = encode(vec![Group { logs, tags, ..group("", "", &[], vec![]) }]);
+    let raw = encode(vec![LogGroup { log_tags: tags, ..group("", "", &[], logs) }]);
     let start = Instant::now();
     let (out, rendered) = whole(Renderer::new(settings()), &raw);
     // Quadratic would be minutes.
@@ -313,21 +279,33 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-fn pairs(max: usize) -> impl Strategy<Value = Vec<Pair>> {
-    prop::collection::vec((key(), bytes()).prop_map(|(key, value)| Pair { key, value }), 0..max)
+fn pairs(max: usize) -> impl Strategy<Value = Vec<(Vec<u8>, Vec<u8>)>> {
+    prop::collection::vec((key(), bytes()), 0..max)
 }
 
 fn any_log() -> impl Strategy<Value = Log> {
     let time = prop_oneof![3 => 1_700_000_000_u32..1_700_000_003, 1 => any::<u32>()];
     let nanoseconds = prop_oneof![2 => Just(None), 1 => any::<u32>().prop_map(Some), 1 => (0..3_u32).prop_map(Some)];
-    (time, pairs(6), nanoseconds).prop_map(|(time, contents, time_ns)| Log { time, contents, time_ns })
+    (time, pairs(6), nanoseconds).prop_map(|(time, contents, time_ns)| Log {
+        time,
+        contents: contents.into_iter().map(|(key, value)| content(key, value)).collect(),
+        time_ns,
+    })
 }
 
-fn any_list() -> impl Strategy<Value = List> {
-    let text = || proptest::option::of(bytes());
-    let group = (prop::collection::vec(any_log(), 0..12), text(), text(), text(), pairs(4))
-        .prop_map(|(logs, category, topic, source, tags)| Group { logs, category, topic, source, tags });
-    prop::collection::vec(group, 0..4).prop_map(|groups| List { groups })
+fn any_list() -> impl Strategy<Value = LogGroupList> {
+    let text = || proptest::option::of(bytes().prop_map(bytes::Bytes::from));
+    let group = (prop::collection::vec(any_log(), 0..12), [text(), text(), text(), text()], pairs(4)).prop_map(
+        |(logs, [category, topic, source, machine_uuid], tags)| LogGroup {
+            logs,
+            category,
+            topic,
+            source,
+            machine_uuid,
+            log_tags: tags.into_iter().map(|(key, value)| tag(key, value)).collect(),
+        },
+    );
+    prop::collection::vec(group, 0..4).prop_map(|log_groups| LogGroupList { log_groups })
 }
 
 fn any_settings() -> impl Strategy<Value = RenderSettings> {
@@ -349,7 +327,7 @@ fn any_settings() -> impl Strategy<Value = RenderSettings> {
 }
 
 /// The fields of a log as the sample has them, by the letter of the rules and with nothing of the renderer.
-fn expected_fields(group: &Group, log: &Log) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn expected_fields(group: &LogGroup, log: &Log) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut fields: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
     let mut set = |key: Vec<u8>, value: &[u8]| match fields.iter_mut().find(|(other, _)| *other == key) {
         Some(field) => field.1 = value.to_vec(),
@@ -361,11 +339,11 @@ fn expected_fields(group: &Group, log: &Log) -> Vec<(Vec<u8>, Vec<u8>)> {
     if let Some(nanoseconds) = log.time_ns.filter(|nanoseconds| *nanoseconds != 0) {
         set(b"__time_ns_part__".to_vec(), nanoseconds.to_string().as_bytes());
     }
-    for tag in &group.tags {
-        set([b"__tag__:", tag.key.as_slice()].concat(), &tag.value);
+    for tag in &group.log_tags {
+        set([b"__tag__:", &tag.key[..]].concat(), &tag.value);
     }
     for content in &log.contents {
-        set(content.key.clone(), &content.value);
+        set(content.key.to_vec(), &content.value);
     }
     fields.remove(0);
     fields
@@ -424,7 +402,7 @@ proptest! {
         let settings = RenderSettings { kv_escape: true, framing, sep: sep.into(), utc_offset_minutes: 345, ..settings() };
         let (out, rendered) = whole(Renderer::new(settings), &list.encode_to_vec());
         let mut rest = out.as_slice();
-        for group in &list.groups {
+        for group in &list.log_groups {
             for log in &group.logs {
                 let (len, message) = next_frame(framing, rest).expect("a frame for each log");
                 let message = parse(&rest[message]).unwrap();
@@ -438,7 +416,7 @@ proptest! {
             }
         }
         prop_assert!(rest.is_empty());
-        prop_assert_eq!(rendered.logs, list.groups.iter().map(|group| group.logs.len() as u64).sum::<u64>());
+        prop_assert_eq!(rendered.logs, list.log_groups.iter().map(|group| group.logs.len() as u64).sum::<u64>());
     }
 
     /// Bytes that are no list, or one that was damaged, are an error or a rendering, never a panic; and where prost reads
@@ -453,12 +431,12 @@ proptest! {
             }
             raw.truncate(cut.index(raw.len() + 1));
         }
-        let oracle = List::decode(raw.as_slice());
+        let oracle = LogGroupList::decode(raw.as_slice());
         let (mut out, mut position) = (Vec::new(), Position::default());
         let rendered = Renderer::new(settings()).render(&raw, &mut position, &mut out, usize::MAX);
         prop_assert!(oracle.is_err() || rendered.is_ok(), "prost reads it: {:?}", rendered);
         if let (Ok(oracle), Ok(rendered)) = (oracle, rendered) {
-            prop_assert_eq!(rendered.logs, oracle.groups.iter().map(|group| group.logs.len() as u64).sum::<u64>());
+            prop_assert_eq!(rendered.logs, oracle.log_groups.iter().map(|group| group.logs.len() as u64).sum::<u64>());
             prop_assert!(out == whole(Renderer::new(settings()), &oracle.encode_to_vec()).0);
         }
     }

@@ -265,3 +265,125 @@ fn long_varint(mut rest: &[u8], at: usize, what: &'static str) -> Result<(u64, u
     let value = decode_varint(&mut rest).map_err(|_| Malformed { what, offset: at })?;
     Ok((value, at + before - rest.len()))
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message;
+
+    use super::*;
+    use crate::wire::sls::proto::LogGroupList;
+
+    /// A length-delimited field, its length in two bytes.
+    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+        [&[number << 3 | 2, bytes.len() as u8 & 0x7f | 0x80, (bytes.len() >> 7) as u8], bytes].concat()
+    }
+
+    /// What the walker reads, in the shape of the structs.
+    fn walk(list: &[u8]) -> Result<Vec<WalkedGroup>, Malformed> {
+        let (mut groups, mut at, mut group) = (Vec::new(), 0, Group::default());
+        while let Some(bytes) = next_group(list, at)? {
+            group.read(list, bytes.clone())?;
+            let (mut logs, mut log_at) = (Vec::new(), bytes.start);
+            while let Some(log) = next_log(list, log_at, bytes.end)? {
+                log_at = log.end;
+                let mut contents = Vec::new();
+                let time = read_log(list, log, |pair| contents.push((pair.key.to_vec(), pair.value.to_vec())))?;
+                logs.push((time.seconds, time.nanoseconds, contents));
+            }
+            groups.push((group.topic.to_vec(), group.source.to_vec(), group.tags.len(), logs));
+            at = bytes.end;
+        }
+        assert_eq!(count_groups(list), Ok(groups.len() as u64));
+        Ok(groups)
+    }
+
+    /// Topic, source, number of tags, logs.
+    type WalkedGroup = (Vec<u8>, Vec<u8>, usize, Vec<WalkedLog>);
+    type WalkedLog = (u32, Option<u32>, Vec<(Vec<u8>, Vec<u8>)>);
+
+    fn with_prost(list: &[u8]) -> Vec<WalkedGroup> {
+        let list = LogGroupList::decode(list).unwrap();
+        let groups = list.log_groups.into_iter().map(|group| {
+            let logs = group.logs.into_iter().map(|log| {
+                let contents = log.contents.into_iter().map(|pair| (pair.key.to_vec(), pair.value.to_vec()));
+                (log.time, log.time_ns, contents.collect())
+            });
+            let text = |text: Option<bytes::Bytes>| text.unwrap_or_default().to_vec();
+            (text(group.topic), text(group.source), group.log_tags.len(), logs.collect())
+        });
+        groups.collect()
+    }
+
+    /// No producer has to write fields in the usual order, once, or in their shortest form.
+    #[test]
+    fn unusual_encodings_are_read_as_prost_reads_them() {
+        let unknown = [&field(9, b"skipped")[..], &[7 << 3, 0xff, 0x01], &[0x7b, 0x08, 0x01, 0x7c]].concat();
+        let content = [field(2, b"value"), unknown.clone(), field(1, b"overwritten"), field(1, b"key")].concat();
+        let time = [8, 0x80, 0xe2, 0xcf, 0xaa, 0x86, 0x80, 0x80, 0x80, 0x80, 0x00];
+        let log = [
+            &field(2, &content)[..],
+            &[0x25, 1, 2, 3, 4],
+            &unknown,
+            // The key of contents in two bytes, then an empty content.
+            &[0x92, 0x00, 2, 0x0a, 0],
+            &time,
+            &[0x12, 0],
+        ]
+        .concat();
+        let tag = [field(1, b"a"), field(2, b"b")].concat();
+        let group = [
+            field(3, b"topic"),
+            field(6, &tag),
+            field(1, &log),
+            unknown.clone(),
+            field(3, b"the last topic"),
+            field(1, b""),
+            field(4, b"source"),
+            field(2, b"category"),
+        ]
+        .concat();
+        let list = [unknown.clone(), field(1, &group), field(1, b""), unknown].concat();
+        let walked = walk(&list).unwrap();
+        assert_eq!(walked, with_prost(&list));
+        assert_eq!(walked[0].3[0].0, 1_700_000_000);
+        assert_eq!(walked[0].3[0].2.len(), 3);
+    }
+
+    #[test]
+    fn what_does_not_fit_into_what_encloses_it_is_an_error_with_its_place() {
+        for (list, offset) in [
+            (&[0x0a][..], 1),
+            (&[0x0a, 0x80], 1),
+            (&[0x0a, 2, 0x0a], 1),
+            // A log longer than its group, though not than the list.
+            (&[0x0a, 2, 0x0a, 3, 8, 1, 8], 3),
+            (&[0x0a, 4, 0x0a, 2, 0x12, 5], 5),
+            // A key longer than its content.
+            (&[0x0a, 7, 0x0a, 5, 0x12, 3, 0x0a, 9, b'k'], 7),
+            (&[0x0a, 5, 0x0a, 3, 0x25, 0, 0], 5),
+            // Wire types: a log as number, time as bytes, topic as number.
+            (&[0x08, 1], 0),
+            (&[0x0a, 4, 0x0a, 2, 0x0a, 0], 4),
+            (&[0x0a, 2, 0x18, 1], 2),
+            // Field number 0, a varint of eleven bytes, a group that ends without a beginning.
+            (&[0x02, 0], 0),
+            (&[0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1], 1),
+            (&[0x4c], 1),
+        ] {
+            let malformed = walk(list).expect_err(&format!("{list:x?}"));
+            assert_eq!(malformed.offset, offset, "{list:x?}: {malformed}");
+            assert!(LogGroupList::decode(list).is_err(), "{list:x?}");
+        }
+    }
+
+    #[test]
+    fn tags_that_follow_each_other_with_one_key_take_no_memory() {
+        let mut group = Vec::new();
+        for _ in 0..10_000 {
+            group.extend_from_slice(&[0x32, 0]);
+        }
+        let mut read = Group::default();
+        read.read(&group, 0..group.len()).unwrap();
+        assert_eq!(read.tags.len(), 1);
+    }
+}
