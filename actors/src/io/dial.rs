@@ -14,6 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::config::{Confirmation, DestinationConfig, Protocol};
 use crate::counters::Counters;
 use crate::io::tcp::TcpTransport;
+use crate::io::tls::TlsSetup;
 use crate::io::udp::UdpTransport;
 use crate::io::{tcp, tcp_info};
 use crate::ports::{Dial, DialError, Transport};
@@ -24,12 +25,26 @@ use crate::ports::{Dial, DialError, Transport};
 pub struct Destination {
     config: Arc<DestinationConfig>,
     level: Confirmation,
+    way: Way,
+}
+
+/// The transport, with what it needs.
+#[derive(Clone)]
+enum Way {
+    Udp,
+    Tcp,
+    Tls(TlsSetup),
 }
 
 impl Destination {
     /// Settles the level and reads certificates and keys.
     pub fn new(config: &DestinationConfig) -> Result<Self, DialError> {
-        Ok(Self { config: Arc::new(config.clone()), level: level_for(config) })
+        let way = match config.protocol {
+            Protocol::Udp => Way::Udp,
+            Protocol::Tcp => Way::Tcp,
+            Protocol::Tls => Way::Tls(TlsSetup::new(config)?),
+        };
+        Ok(Self { config: Arc::new(config.clone()), level: level_for(config), way })
     }
 
     /// The level at which connections really confirm: below the configured one where the system cannot tell what is
@@ -68,17 +83,26 @@ impl Dial for Dialer {
         async move {
             let config = &destination.config;
             let deadline = Instant::now() + config.timeout;
-            match config.protocol {
-                Protocol::Udp => {
+            let transport: Box<dyn Transport> = match &destination.way {
+                Way::Udp => {
                     let socket = try_all(config, deadline, UdpTransport::connect).await?;
-                    Ok(Box::new(UdpTransport::new(socket, counters, logger)) as Box<dyn Transport>)
+                    Box::new(UdpTransport::new(socket, counters, logger))
                 }
-                Protocol::Tcp => {
+                Way::Tls(tls) => {
                     let stream = connect_tcp(config, deadline).await?;
-                    Ok(Box::new(TcpTransport::new(stream, destination.level)) as Box<dyn Transport>)
+                    let place = format!("{}:{}", config.host, config.port);
+                    let handshake = tls.handshake(stream, place.clone(), destination.level);
+                    Box::new(timeout_at(deadline, handshake).await.map_err(|_| {
+                        DialError(format!(
+                            "{place} did not finish the TLS handshake within {:?} (destination.timeout): it may not \
+                             speak TLS on this port (destination.port, destination.protocol)",
+                            config.timeout
+                        ))
+                    })??)
                 }
-                Protocol::Tls => Err(DialError("TLS is not available".to_owned())),
-            }
+                Way::Tcp => Box::new(TcpTransport::new(connect_tcp(config, deadline).await?, destination.level)),
+            };
+            Ok(transport)
         }
         .boxed_local()
     }

@@ -1,9 +1,12 @@
 //! Adapters to the outside: HTTP client, sockets, TLS. Assembly builds them inside the arbiter that uses them.
 
+mod certificate;
 pub mod dial;
 mod http_tls;
 pub mod log_hub;
+mod pin;
 pub mod system_ports;
 pub mod tcp;
 pub mod tcp_info;
+mod tls;
 pub mod udp;
