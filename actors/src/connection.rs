@@ -29,6 +29,8 @@ use crate::wire::syslog::framing::next_frame;
 const MAX_WRITE: usize = 1 << 20;
 /// Bytes written in one turn, before fetchers and formatters of the arbiter get theirs.
 const BYTES_PER_TURN: usize = 2 << 20;
+/// What the smallest write costs of a turn: a transport that sends message by message takes little at once.
+const SMALLEST_CHARGE: usize = 64 << 10;
 /// Bytes after which what was written has to reach the kernel before more is written. A TLS layer that is never empty
 /// could not tell how far the receiver has confirmed.
 const FLUSH_EVERY: usize = 256 << 10;
@@ -248,7 +250,8 @@ impl SyslogConnection {
                 }
                 Step::Yield(link) => {
                     self.link = link;
-                    cx.waker().wake_by_ref();
+                    // Unlike a plain wake, this lets sockets and timers have their turn first.
+                    let _ = std::pin::pin!(tokio::task::yield_now()).poll(cx);
                     return Poll::Pending;
                 }
                 Step::Wait(link, at) => {
@@ -404,7 +407,7 @@ impl SyslogConnection {
                     self.session.wrote(n, std_now);
                     self.counters.bytes_sent.add(n as u64);
                     *unflushed += n;
-                    *budget = budget.saturating_sub(n);
+                    *budget = budget.saturating_sub(n.max(SMALLEST_CHARGE));
                 }
                 Poll::Pending => {
                     self.session.write_refused(std_now);

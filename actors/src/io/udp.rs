@@ -18,7 +18,7 @@ use crate::wire::syslog::framing::next_frame;
 /// Asked of the kernel, which may give less: room for a burst while the link is busy.
 const SEND_BUFFER: usize = 4 << 20;
 /// Datagrams in one go before others get their turn.
-const BURST: usize = 128;
+const BURST: usize = 32;
 /// Time between two warnings of lost datagrams.
 const WARNING_PAUSE: Duration = Duration::from_secs(60);
 

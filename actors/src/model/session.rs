@@ -432,5 +432,4 @@ fn probation_stop(piece: &impl Piece, at: usize, end: usize, wire: u64) -> usize
 }
 
 #[cfg(test)]
-#[path = "session_tests.rs"]
 mod tests;

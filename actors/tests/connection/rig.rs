@@ -1,7 +1,7 @@
 //! One connection between a scripted formatter and a scripted receiver.
-#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::future::Future;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use sls_syslog_actors::credit::Credits;
 use sls_syslog_actors::io::dial::Destination;
 use sls_syslog_actors::messages::*;
 use sls_syslog_actors::model::ids::*;
+use sls_syslog_actors::ports::Dial;
 use sls_syslog_actors::ticket::{FailedFrom, Ticket};
 use sls_syslog_actors::watch::{ActorName, ExitGuard};
 use tokio::sync::mpsc;
@@ -104,14 +105,26 @@ impl Rig {
         let logger = slog::Logger::root(slog::Discard, slog::o!());
         let counters = Arc::new(Counters::default());
         let destination = Destination::new(config).expect("settings that work");
+        let dial = destination.dialer(Arc::clone(&counters), logger.clone());
+        Self::with(config, dial, destination.level(), counters, logger)
+    }
+
+    /// A connection that dials as it is told.
+    pub fn with(
+        config: &DestinationConfig,
+        dial: Rc<dyn Dial>,
+        level: Confirmation,
+        counters: Arc<Counters>,
+        logger: slog::Logger,
+    ) -> Self {
         let (report_to, settled) = probe();
         let (receiver_changed, states) = probe();
         let (watcher, ended) = probe();
         let parts = ConnectionParts {
             worker: 0,
             index: 0,
-            dial: destination.dialer(Arc::clone(&counters), logger.clone()),
-            level: destination.level(),
+            dial,
+            level,
             mailbox: 64,
             pace: shared_pace(config),
             receiver_changed,
@@ -209,11 +222,15 @@ impl Rig {
         self.connection.do_send(OpenConnection);
     }
 
+    /// Waits for the actor's end; answers whether it panicked.
+    pub async fn ended(&mut self) -> bool {
+        soon("the actor's end", self.ended.recv()).await.expect("the rig lives").panicked
+    }
+
     /// Closes, and makes sure that the actor ended without a panic.
     pub async fn close(mut self, within: Duration) {
         self.connection.do_send(CloseConnection { deadline: Instant::now() + within });
-        let ended = soon("the actor's end", self.ended.recv()).await.expect("the rig lives");
-        assert!(!ended.panicked);
+        assert!(!self.ended().await, "the connection panicked");
     }
 }
 
@@ -241,7 +258,13 @@ pub fn uncounted(mut stream: &[u8]) -> Vec<Vec<u8>> {
 
 /// `count` messages numbered from `first`, of about `size` bytes.
 pub fn numbered(first: usize, count: usize, size: usize) -> Vec<Vec<u8>> {
-    (first..first + count).map(|n| format!("<14>1 message {n:08} {:x<size$}", "").into_bytes()).collect()
+    (first..first + count)
+        .map(|n| {
+            let mut message = format!("<14>1 message {n:08} ").into_bytes();
+            message.resize(message.len() + size, b'x');
+            message
+        })
+        .collect()
 }
 
 /// The number of a message made by [`numbered`].

@@ -1,10 +1,8 @@
 //! The connection against real sockets and receivers that behave, misbehave and die.
 
-mod connection_rig;
-
 use std::time::Duration;
 
-use connection_rig::*;
+use crate::rig::*;
 use sls_syslog_actors::config::Protocol;
 use sls_syslog_actors::messages::{Outcome, ReceiverState};
 use sls_syslog_actors::model::ids::Sequence;

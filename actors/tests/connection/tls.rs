@@ -1,13 +1,11 @@
 //! The connection over TLS: what it trusts, what it says when it does not, and what it never believes.
 
-mod connection_rig;
-
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use connection_rig::*;
+use crate::rig::*;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
@@ -293,6 +291,7 @@ fn a_late_refusal_of_the_client_certificate_confirms_nothing() {
         let stranger = Authority::new().issue("client", 2099);
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bind");
         let port = listener.local_addr().expect("address").port();
+        let (refuse, may_refuse) = std::sync::mpsc::channel();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let inner = WebPkiClientVerifier::builder_with_provider(authority.roots(), Arc::clone(&provider))
             .build()
@@ -301,11 +300,11 @@ fn a_late_refusal_of_the_client_certificate_confirms_nothing() {
             ServerConfig::builder_with_provider(provider)
                 .with_protocol_versions(TLS13)
                 .expect("versions")
-                .with_client_cert_verifier(Arc::new(Slow(inner)))
+                .with_client_cert_verifier(Arc::new(Slow { inner, may_refuse: std::sync::Mutex::new(may_refuse) }))
                 .with_single_cert(vec![theirs.der.clone()], PrivatePkcs8KeyDer::from(theirs.key.serialize_der()).into())
                 .expect("a pair"),
         );
-        // A thread of its own, because the refusal sleeps.
+        // A thread of its own, because the refusal waits.
         std::thread::spawn(move || {
             while let Ok((mut stream, _)) = listener.accept() {
                 let mut session = rustls::ServerConnection::new(Arc::clone(&tls)).expect("a session");
@@ -320,22 +319,29 @@ fn a_late_refusal_of_the_client_certificate_confirms_nothing() {
         settings.confirm_after_connect = Duration::from_secs(1);
         let mut rig = Rig::new(&settings);
         rig.send(&numbered(0, 10, 300)).await;
+        let counters = Arc::clone(&rig.counters);
+        until("bytes on the wire", || counters.snapshot().bytes_sent > 0).await;
+        // Time for their TCP to acknowledge and for us to look.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        refuse.send(()).expect("the receiver waits");
         let why = rig.down_with("refuses our client certificate").await;
         assert!(why.contains(&theirs.sha256()), "{why}");
-        assert!(rig.counters.snapshot().bytes_sent > 0, "nothing was sent before the refusal");
         assert_eq!(rig.counters.snapshot().bytes_confirmed, 0);
         rig.nothing_settled();
         rig.close(Duration::ZERO).await;
     });
 }
 
-/// Refuses what the inner one refuses, 100 ms later.
+/// Refuses what the inner one refuses, when it may.
 #[derive(Debug)]
-struct Slow(Arc<dyn ClientCertVerifier>);
+struct Slow {
+    inner: Arc<dyn ClientCertVerifier>,
+    may_refuse: std::sync::Mutex<std::sync::mpsc::Receiver<()>>,
+}
 
 impl ClientCertVerifier for Slow {
     fn root_hint_subjects(&self) -> &[rustls::DistinguishedName] {
-        self.0.root_hint_subjects()
+        self.inner.root_hint_subjects()
     }
 
     fn verify_client_cert(
@@ -344,8 +350,8 @@ impl ClientCertVerifier for Slow {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        std::thread::sleep(Duration::from_millis(100));
-        self.0.verify_client_cert(end_entity, intermediates, now)
+        let _ = self.may_refuse.lock().expect("one connection at a time").recv_timeout(PATIENCE);
+        self.inner.verify_client_cert(end_entity, intermediates, now)
     }
 
     fn verify_tls12_signature(
@@ -354,7 +360,7 @@ impl ClientCertVerifier for Slow {
         cert: &CertificateDer<'_>,
         dss: &rustls::DigitallySignedStruct,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
+        self.inner.verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -363,11 +369,11 @@ impl ClientCertVerifier for Slow {
         cert: &CertificateDer<'_>,
         dss: &rustls::DigitallySignedStruct,
     ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
+        self.inner.verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.inner.supported_verify_schemes()
     }
 }
 

@@ -1,0 +1,6 @@
+//! The sending half: one connection between a scripted formatter and receivers that behave, misbehave and die.
+
+mod rig;
+mod simulated;
+mod sockets;
+mod tls;
