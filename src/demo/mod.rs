@@ -1,15 +1,235 @@
-//! The subcommand `demo`.
+//! The subcommand `demo`: an embedded LogHub, a TLS receiver, and the forwarder between them, in one process on loopback.
+//!
+//! It ends with a proof: what was produced, what was delivered, and whether the checkpoints say the same.
 
+mod proof;
+
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use crate::exit;
+use slog::Logger;
+use sls_syslog_actors::config::{Credentials, DestinationConfig, ForwarderConfig, Protocol, SourceConfig};
+use sls_syslog_actors::forwarder::{Forwarder, ForwarderHandle};
+use sls_syslog_actors::loghub::generate::{Kind, NUMBER_KEY, STREAM_KEY};
+use sls_syslog_actors::messages::ReceiverState;
+
+use self::proof::{Proof, Source};
+use crate::loghub::feed::{Amount, Feed};
+use crate::loghub::serve as loghub;
+use crate::receiver::check::{Checker, Keys, Verdict};
+use crate::receiver::{serve as receiver, tls};
+use crate::settings::{LogFormat, LogSettings};
+use crate::{exit, logging};
 
 /// Its arguments.
 #[derive(Debug, clap::Args)]
-pub struct DemoArgs {}
+pub struct DemoArgs {
+    /// Logs to produce; it ends when all of them are delivered
+    #[arg(long, value_name = "N", default_value_t = 200_000)]
+    logs: u64,
+    /// Shards of the logstore
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
+    shards: u32,
+    /// Gives up after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    within: u64,
+    /// Also shows the forwarder's own log, from this level on
+    #[arg(long, value_name = "LEVEL", default_value = "warning", value_parser = level)]
+    log_level: slog::Level,
+}
+
+fn level(text: &str) -> Result<slog::Level, String> {
+    text.parse().map_err(|()| "one of trace, debug, info, warning, error, critical".to_owned())
+}
+
+/// What is delivered, judged message by message.
+type SharedChecker = Arc<Mutex<Checker>>;
 
 /// Runs it to its end.
-pub fn run(_args: DemoArgs) -> ExitCode {
-    eprintln!("error: `demo` is not built in this version");
-    exit::code(exit::FAILED)
+pub fn run(args: DemoArgs) -> ExitCode {
+    let (log, guard) = logging::init(&LogSettings { level: args.log_level, format: LogFormat::Terminal });
+    let outcome = actix_rt::System::new().block_on(show(&args, &log));
+    drop(guard);
+    match outcome {
+        Ok(proof) => {
+            println!("\n{proof}");
+            exit::code(if proof.holds() { exit::OK } else { exit::FAILED })
+        }
+        Err(what) => {
+            eprintln!("error: {what}");
+            exit::code(exit::FAILED)
+        }
+    }
+}
+
+async fn show(args: &DemoArgs, log: &Logger) -> Result<Proof, String> {
+    let begin = Instant::now();
+    let folder = CertFolder::new()?;
+    let mut hub = loghub::serve(loghub::Options { shards: args.shards, ..loghub::Options::default() })?;
+    for feed in feeds(args.logs) {
+        hub.feed(feed).map_err(|e| format!("cannot produce logs: {}", e.message))?;
+    }
+    let checker = Arc::new(Mutex::new(Checker::new(Keys {
+        sep: "||".to_owned(),
+        stream: STREAM_KEY.to_owned(),
+        number: NUMBER_KEY.to_owned(),
+    })));
+    let siem = serve_receiver(&folder.path, Arc::clone(&checker))?;
+    println!("LogHub   http://{}  ({} shards)", hub.address(), args.shards);
+    println!("receiver {} over TLS 1.3, client certificate asked for", siem.address());
+
+    let config = config(hub.address(), siem.address(), &folder.path)?;
+    let group = config.source.consumer_group.clone();
+    let forwarder = Forwarder::builder(config).logger(log.clone()).start().map_err(|e| e.to_string())?;
+    let source = Source { service: Arc::clone(hub.service()), group };
+    let deadline = begin + Duration::from_secs(args.within);
+    let gave_up = !until_delivered(&forwarder, &checker, &source, args.logs, deadline).await?;
+    let ended = forwarder.stop().await.map_err(|e| e.to_string())?;
+    hub.stop_feeding();
+    let proof = Proof {
+        produced: source.produced(),
+        verdict: verdict(&checker),
+        checkpoints_at_end: source.checkpoints_at_end(),
+        shards: args.shards,
+        commits: ended.commits,
+        raw_bytes: ended.raw_bytes,
+        took: begin.elapsed(),
+        gave_up,
+    };
+    siem.stop();
+    Ok(proof)
+}
+
+/// Half web, half audit; the first half is there from the start, the rest comes while we watch.
+fn feeds(logs: u64) -> [Feed; 2] {
+    let feed = |kind, seed, logs: u64| {
+        let backlog = logs / 2;
+        let rest = logs - backlog;
+        Feed {
+            kind,
+            seed,
+            logs_per_group: 100,
+            backlog: (backlog > 0).then_some(Amount::Logs(backlog)),
+            rate: Some((rest / 4).max(1000)),
+            total: Some(rest),
+        }
+    };
+    [feed(Kind::Web, 1, logs / 2), feed(Kind::Audit, 2, logs - logs / 2)]
+}
+
+fn config(hub: SocketAddr, siem: SocketAddr, certs: &Path) -> Result<ForwarderConfig, String> {
+    let key = Credentials::new(loghub::DEFAULT_KEY_ID, loghub::DEFAULT_KEY_SECRET);
+    let options = loghub::Options::default();
+    let mut source = SourceConfig::new(&format!("http://{hub}"), options.project, options.logstore, "demo", key)
+        .map_err(|e| e.to_string())?;
+    source.heartbeat_interval = Duration::from_secs(1);
+    source.commit_interval = Duration::from_secs(1);
+    let mut destination = DestinationConfig::new("localhost", Protocol::Tls);
+    destination.host = siem.ip().to_string();
+    destination.port = siem.port();
+    destination.tls.server_name = Some("localhost".to_owned());
+    destination.tls.ca_path = Some(certs.join("ca.pem"));
+    destination.tls.client = Some((certs.join("client.pem"), certs.join("client-key.pem")));
+    Ok(ForwarderConfig::new(source, destination))
+}
+
+/// Prints a line a second until everything is delivered and committed; whether it came to that before the deadline.
+async fn until_delivered(
+    forwarder: &ForwarderHandle,
+    checker: &SharedChecker,
+    source: &Source,
+    logs: u64,
+    deadline: Instant,
+) -> Result<bool, String> {
+    let (mut before, mut at) = (0, Instant::now());
+    let mut next_line = at + Duration::from_secs(1);
+    loop {
+        tokio::select! {
+            ended = forwarder.ended() => {
+                return Err(ended.err().map_or_else(|| "the forwarder ended".to_owned(), |e| e.to_string()));
+            }
+            () = tokio::time::sleep(Duration::from_millis(100)) => {}
+        }
+        let now = Instant::now();
+        let delivered = verdict(checker).unique;
+        let done = delivered >= logs && source.checkpoints_at_end();
+        if done || now >= next_line {
+            line(forwarder, delivered, logs, (delivered - before) as f64 / (now - at).as_secs_f64()).await;
+            (before, at, next_line) = (delivered, now, now + Duration::from_secs(1));
+        }
+        if done || now >= deadline {
+            return Ok(done);
+        }
+    }
+}
+
+async fn line(forwarder: &ForwarderHandle, delivered: u64, logs: u64, rate: f64) {
+    let Some(status) = forwarder.status().await else { return };
+    let receiver = match &status.receiver {
+        ReceiverState::Ready => format!("ready ({})", status.confirmation.as_str()),
+        ReceiverState::Idle => "connecting".to_owned(),
+        ReceiverState::Down { why } => format!("down: {why}"),
+    };
+    println!(
+        "shards {:>2} | delivered {delivered:>8} of {logs} | {rate:>7.0}/s | raw {:>4} MB | commits {:>3} | lag {:>2} s | receiver {receiver}",
+        status.shards.len(),
+        status.counters.raw_bytes / 1_000_000,
+        status.counters.commits,
+        status.lag_s.unwrap_or(0),
+    );
+}
+
+fn verdict(checker: &SharedChecker) -> Verdict {
+    checker.lock().unwrap_or_else(PoisonError::into_inner).verdict()
+}
+
+fn serve_receiver(certs: &Path, checker: SharedChecker) -> Result<receiver::Running, String> {
+    let identity = tls::self_made(Some(&certs.to_owned()))?;
+    let options = receiver::Options {
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        transport: receiver::Transport::Tls(tls::server_config(&identity)?),
+        framing: None,
+        limits: receiver::Limits::default(),
+    };
+    receiver::serve(options, Box::new(Judge(checker))).map_err(|e| format!("cannot start the receiver: {e}"))
+}
+
+/// Gives every message to the checker.
+struct Judge(SharedChecker);
+
+impl receiver::Sink for Judge {
+    fn message(&mut self, _from: SocketAddr, message: &[u8]) -> ControlFlow<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).message(message);
+        ControlFlow::Continue(())
+    }
+
+    fn trouble(&mut self, from: SocketAddr, what: &str) {
+        eprintln!("receiver: {from}: {what}");
+    }
+
+    fn pause(&mut self) {}
+}
+
+/// A folder of certificates that goes with the demo.
+struct CertFolder {
+    path: PathBuf,
+}
+
+impl CertFolder {
+    fn new() -> Result<Self, String> {
+        let path = std::env::temp_dir().join(format!("sls-syslog-demo-{}-{:x}", std::process::id(), fastrand::u64(..)));
+        std::fs::create_dir_all(&path).map_err(|e| format!("cannot create {}: {e}", path.display()))?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for CertFolder {
+    fn drop(&mut self) {
+        // Left behind at worst: certificates that nobody trusts.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
 }

@@ -159,7 +159,7 @@ impl Feeder {
             let now = (logs - made).min(self.feed.logs_per_group.max(1).into());
             let first = self.next.get(&shard).copied().unwrap_or(0);
             let mut group = Vec::new();
-            self.generator.group(&mut group, &stream(shard), first, now as u32, self.service.unix_s());
+            self.generator.group(&mut group, &stream(self.feed.kind, shard), first, now as u32, self.service.unix_s());
             let group = Bytes::from(group);
             self.service.with_logstore(|hub, at, time| hub.put(at, Route::Shard(shard), group, time))?;
             self.next.insert(shard, first + now);
@@ -175,7 +175,7 @@ impl Feeder {
         let unix_s = self.service.unix_s();
         let (block, made) = self
             .generator
-            .block(&stream(shard), first, logs, self.feed.logs_per_group, bytes, unix_s)
+            .block(&stream(self.feed.kind, shard), first, logs, self.feed.logs_per_group, bytes, unix_s)
             .ok_or_else(broken)?;
         let raw = block.raw_size();
         self.service.with_logstore(|hub, at, time| hub.append_block(at, shard, block, time))?;
@@ -189,8 +189,9 @@ impl Feeder {
     }
 }
 
-fn stream(shard: ShardId) -> String {
-    format!("shard-{shard}")
+/// Feeds of different kinds may share a shard, so the kind is part of a stream's name.
+fn stream(kind: Kind, shard: ShardId) -> String {
+    format!("{kind:?}-{shard}").to_ascii_lowercase()
 }
 
 #[cfg(test)]
