@@ -124,7 +124,6 @@ pub fn run(args: LoghubArgs) -> ExitCode {
     let (project, logstore, key_id) = (args.project.clone(), args.logstore.clone(), args.access_key_id.clone());
     let https = args.tls_cert.is_some();
     let prepared = options(args).and_then(|(options, feed)| {
-        // Caught before the first line is printed: who reads it may send a signal at once.
         let running = serve::serve(options)?;
         Ok((running, feed))
     });
@@ -142,6 +141,7 @@ pub fn run(args: LoghubArgs) -> ExitCode {
         return exit::code(exit::FAILED);
     }
     let waited = actix_rt::System::new().block_on(async {
+        // Before the first line is printed: who reads it may send a signal at once.
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let line = Listening {
@@ -207,3 +207,6 @@ fn options(args: LoghubArgs) -> Result<(Options, Option<Feed>), String> {
     };
     Ok((options, feed))
 }
+
+#[cfg(test)]
+mod tests;
