@@ -230,6 +230,31 @@ fn ten_gigabytes_of_messages_are_rendered_in_bounded_memory() {
     assert_eq!(renderer.render(&raw, &mut position, &mut out, 1000).unwrap().messages, 1);
 }
 
+/// The optimistic text of a group fits into a piece, what it has to become does not: the rest belongs to the next piece.
+#[test]
+fn logs_that_grow_beyond_the_piece_when_cleaned_are_in_the_next_one() {
+    let breaks = "\n".repeat(100);
+    let raw =
+        encode(vec![group("", "", &[], vec![log(0, &[("a", &breaks)]); 10]), group("", "", &[], vec![log(0, &[])])]);
+    let (expected, _) = whole(Renderer::new(settings()), &raw);
+    for limit in 1..=expected.len() {
+        let (mut renderer, mut position) = (Renderer::new(settings()), Position::default());
+        let (mut pieces, mut messages) = (Vec::new(), 0);
+        loop {
+            let mut piece = Vec::with_capacity(limit);
+            let rendered = renderer.render(&raw, &mut position, &mut piece, limit).unwrap();
+            assert!(piece.len() <= limit || rendered.messages == 1);
+            pieces.extend_from_slice(&piece);
+            messages += rendered.messages;
+            if rendered.done {
+                break;
+            }
+        }
+        assert_eq!(messages, 11);
+        assert!(pieces == expected, "limit {limit}");
+    }
+}
+
 #[test]
 fn ten_thousand_repeated_keys_take_linear_time() {
     let same = vec![content("key", "value"); 100_000];
