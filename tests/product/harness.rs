@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -88,6 +88,10 @@ pub fn wait_until_bound_udp(port: u16) {
 
 type Lines = Arc<Mutex<Vec<String>>>;
 
+fn held(lines: &Lines) -> MutexGuard<'_, Vec<String>> {
+    lines.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A child process, ended with this value. What it printed is shown when a test fails.
 pub struct Process {
     name: String,
@@ -128,12 +132,12 @@ impl Process {
 
     /// What it has printed so far.
     pub fn stdout(&self) -> Vec<String> {
-        self.stdout.lock().unwrap().clone()
+        held(&self.stdout).clone()
     }
 
     /// What it has written to standard error so far.
     pub fn stderr(&self) -> Vec<String> {
-        self.stderr.lock().unwrap().clone()
+        held(&self.stderr).clone()
     }
 
     /// Both, for searching.
@@ -145,9 +149,9 @@ impl Process {
     pub fn greeting(&mut self) -> serde_json::Value {
         let line = eventually(&format!("the first line of {}", self.name), || {
             let ended = self.child.try_wait().unwrap();
-            match (self.stdout.lock().unwrap().first(), ended) {
+            match (self.stdout().first(), ended) {
                 (Some(line), _) => Ok(line.clone()),
-                (None, Some(status)) => panic!("{} ended with {status}: {:?}", self.name, self.stderr.lock().unwrap()),
+                (None, Some(status)) => panic!("{} ended with {status}: {:?}", self.name, self.stderr()),
                 (None, None) => Err("nothing printed".to_owned()),
             }
         });
@@ -244,7 +248,7 @@ fn collect(stream: impl Read + Send + 'static, lines: Lines) -> JoinHandle<()> {
         let mut reader = BufReader::new(stream);
         let mut line = Vec::new();
         while reader.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-            lines.lock().unwrap().push(String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned());
+            held(&lines).push(String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned());
             line.clear();
         }
     })
