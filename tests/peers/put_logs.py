@@ -14,7 +14,7 @@ for shard in range(shards):
     key = "%032x" % ((2**128 // shards) * shard + 1)
     for start in range(0, logs, 100):
         items = [
-            LogItem(int(time.time()), 0, [("stream", "s%d" % shard), ("n", str(n)), ("text", "\u4e2d\u6587 %d" % n)])
+            LogItem(int(time.time()), [("stream", "s%d" % shard), ("n", str(n)), ("text", "\u4e2d\u6587 %d" % n)])
             for n in range(start, min(start + 100, logs))
         ]
         client.put_logs(PutLogsRequest(project, logstore, "python", "10.0.0.2", items, hashKey=key))

@@ -74,13 +74,13 @@ fn wrong_logstore_ends_the_process_before_it_joins() {
 }
 
 #[test]
-fn a_clock_that_is_off_is_named_with_the_difference() {
+fn a_clock_that_is_off_is_named_with_its_remedy() {
     // The hub's clock is an hour ahead; puts are refused as well, so this hub stays empty.
     let hub = Hub::start_with(SHARDS, &["--clock-offset", "3600"]);
     let receiver = Receiver::start(&[]);
     let mut forwarder = Forwarder::start(&hub, receiver.address, "tcp", &[TRACE]);
-    forwarder.process.says("clock");
-    forwarder.process.says("RequestTimeTooSkewed");
+    forwarder.process.says("clock-skew");
+    forwarder.process.says("set it (NTP)");
     forwarder.output();
 }
 
@@ -109,7 +109,7 @@ fn survives(fault: &str, words: &[&str]) {
 
 #[test]
 fn a_body_cut_short_by_a_clean_close_is_pulled_again() {
-    survives("cut-body:2", &["cut short"]);
+    survives("cut-body:2", &["was cut off", "bad-body"]);
 }
 
 #[test]
@@ -135,7 +135,8 @@ fn a_body_without_next_cursor_is_not_believed() {
 #[test]
 fn quotas_and_server_errors_only_delay() {
     survives("pull-quota:1", &["ShardReadQuotaExceed"]);
-    survives("busy:2", &["ServerBusy"]);
+    survives("heartbeat-busy:1", &["ServerBusy"]);
+    survives("commit-busy:1", &["ServerBusy"]);
 }
 
 // ---- Values --------------------------------------------------------------------------------------------------
