@@ -111,8 +111,12 @@ pub struct FetcherParts {
 /// How a job ended.
 enum JobOutcome {
     Checkpoint(Result<Option<Cursor>, SlsError>),
-    Oldest(Result<Cursor, SlsError>),
-    Pulled { sent_at: Instant, pulled: Result<Pulled, PullError> },
+    /// With the credit for the gap record that it may ask for.
+    Oldest(Result<Cursor, SlsError>, Credit),
+    Pulled {
+        sent_at: Instant,
+        pulled: Result<Pulled, PullError>,
+    },
 }
 
 /// An answer to a pull.
@@ -125,7 +129,8 @@ struct Pulled {
 
 /// Why a pull has no usable answer.
 enum PullError {
-    Refused(SlsError),
+    /// With the credit for the gap record that it may ask for.
+    Refused(SlsError, Credit),
     /// The body did not come whole.
     Cut(SlsError),
 }
@@ -234,8 +239,11 @@ impl ShardFetcher {
                 Box::pin(async move { JobOutcome::Checkpoint(request.await.map(|checkpoint| checkpoint.cursor)) })
             }
             Job::OldestCursor => {
-                let request = hub.get_cursor(shard, StartPosition::Begin);
-                Box::pin(async move { JobOutcome::Oldest(request.await) })
+                let batches = self.batches.clone();
+                Box::pin(async move {
+                    let batch = batches.take().await;
+                    JobOutcome::Oldest(hub.get_cursor(shard, StartPosition::Begin).await, batch)
+                })
             }
             Job::Pull { cursor, count, reserve } => {
                 let (batches, budget) = (self.batches.clone(), self.budget.clone());
@@ -250,17 +258,20 @@ impl ShardFetcher {
     }
 
     fn job_ended(&mut self, outcome: JobOutcome) {
-        let verdict = match outcome {
+        let (verdict, batch) = match outcome {
             JobOutcome::Checkpoint(Ok(checkpoint)) => {
                 debug!(self.log, "the checkpoint is known"; "cursor" => checkpoint.as_ref().map(Cursor::as_str));
                 self.machine.checkpoint(checkpoint);
                 return;
             }
-            JobOutcome::Oldest(Ok(cursor)) => self.machine.oldest_cursor(cursor),
+            JobOutcome::Oldest(Ok(cursor), batch) => (self.machine.oldest_cursor(cursor), Some(batch)),
             JobOutcome::Pulled { sent_at, pulled: Ok(pulled) } => return self.pulled(sent_at, pulled),
-            JobOutcome::Checkpoint(Err(error))
-            | JobOutcome::Oldest(Err(error))
-            | JobOutcome::Pulled { pulled: Err(PullError::Refused(error)), .. } => self.refused(&error),
+            // Before anything was read there is no gap to tell of.
+            JobOutcome::Checkpoint(Err(error)) => (self.refused(&error), None),
+            JobOutcome::Oldest(Err(error), batch)
+            | JobOutcome::Pulled { pulled: Err(PullError::Refused(error, batch)), .. } => {
+                (self.refused(&error), Some(batch))
+            }
             JobOutcome::Pulled { pulled: Err(PullError::Cut(error)), .. } => {
                 self.troubles.report(now(), Code::BadBody, &format!("shard {}: {error}; pulled again", self.shard));
                 self.machine.body_cut(now(), self.jitter.f64());
@@ -269,7 +280,7 @@ impl ShardFetcher {
         };
         self.generation_may_have_changed();
         if let Verdict::Gap(generation, sequence, gap) = verdict {
-            self.deliver_gap(generation, sequence, gap, None);
+            self.deliver_gap(generation, sequence, gap, batch);
         }
     }
 
@@ -411,7 +422,10 @@ impl Pull {
     }
 
     async fn ask(self, batch: Credit, mut credit: ByteCredit) -> Result<Pulled, PullError> {
-        let reply = self.hub.pull_logs(self.shard, &self.cursor, self.count).await.map_err(PullError::Refused)?;
+        let reply = match self.hub.pull_logs(self.shard, &self.cursor, self.count).await {
+            Ok(reply) => reply,
+            Err(error) => return Err(PullError::Refused(error, batch)),
+        };
         let head = reply.head;
         if head.count == 0 || head.raw_size > MAX_RAW_SIZE {
             return Ok(Pulled { head, body: None, batch });
