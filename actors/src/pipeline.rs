@@ -94,6 +94,8 @@ pub struct Pipeline {
     /// Actors of the present generation that have not ended.
     alive: usize,
     panics: u32,
+    /// A connection was asked for before there was anything to send; each new generation opens one (rule L8).
+    open_wanted: bool,
     fetchers: BTreeMap<ShardId, Recipient<UseFormatter>>,
     closing: bool,
     log: Logger,
@@ -139,6 +141,7 @@ impl Pipeline {
             chain: None,
             alive: 0,
             panics: 0,
+            open_wanted: false,
             fetchers: BTreeMap::new(),
             closing: false,
             log: parts.log.new(o!("worker" => parts.worker)),
@@ -197,6 +200,11 @@ impl Pipeline {
         self.fetchers.retain(|_, fetcher| fetcher.connected());
         for fetcher in self.fetchers.values() {
             fetcher.do_send(UseFormatter(formatter.clone().recipient()));
+        }
+        if self.open_wanted
+            && let Some(connection) = connections.first()
+        {
+            connection.do_send(OpenConnection); // actix fact 3: one per generation
         }
         self.chain = Some(Chain { formatter, connections });
     }
@@ -271,14 +279,13 @@ impl Handler<OpenConnection> for Pipeline {
     type Result = ();
 
     fn handle(&mut self, open: OpenConnection, _: &mut Context<Self>) {
-        match self.chain.as_ref().and_then(|chain| chain.connections.first()) {
-            Some(connection) => connection.do_send(open),
+        self.open_wanted = true;
+        if self.own_output.is_some() {
             // The application's own output is its own business.
-            None => self.coordinator.receiver_changed.do_send(ReceiverChanged {
-                worker: self.worker,
-                index: 0,
-                state: ReceiverState::Ready,
-            }),
+            let (worker, state) = (self.worker, ReceiverState::Ready);
+            self.coordinator.receiver_changed.do_send(ReceiverChanged { worker, index: 0, state });
+        } else if let Some(connection) = self.chain.as_ref().and_then(|chain| chain.connections.first()) {
+            connection.do_send(open);
         }
     }
 }
