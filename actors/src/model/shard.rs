@@ -213,7 +213,13 @@ impl ShardMachine {
     /// SLS told the checkpoint; `None` if nothing was ever committed.
     pub fn checkpoint(&mut self, checkpoint: Option<Cursor>) {
         self.job_running = false;
-        self.stage = match checkpoint.or_else(|| self.resume.take()) {
+        let forgotten = if checkpoint.is_none() { self.resume.take() } else { None };
+        if let Some(cursor) = &forgotten {
+            // The group made anew has to learn it, or the next process begins at the oldest log.
+            let position = Position { cursor: cursor.clone(), received_s: None };
+            self.ready = Some(Ready { position, even_if_unchanged: true });
+        }
+        self.stage = match checkpoint.or(forgotten) {
             Some(cursor) => Stage::Reading { cursor },
             None => Stage::NeedBegin,
         };
@@ -475,6 +481,9 @@ mod tests {
         shard.next(now);
         shard.checkpoint(None);
         assert!(matches!(shard.next(now), Next::Start(Job::Pull { cursor: c, .. }) if c == cursor(9)));
+        // Else a shard without new logs would stay without checkpoint, and the next process would begin at its oldest.
+        let ready = shard.take_ready().expect("the new group has to learn it");
+        assert_eq!((ready.position.cursor, ready.even_if_unchanged), (cursor(9), true));
     }
 
     #[test]
