@@ -1,3 +1,16 @@
 //! What tests use: scripted peers, probes, fault plans, virtual time. Nothing in production imports it.
+//!
+//! [`runtime`] runs a scenario on one thread under virtual time. [`hub`] is SLS and [`receiver`] the SIEM;
+//! [`local_ports`] hands both to a forwarder. [`watched_hub`] and [`invariants`] look on and check the promises,
+//! [`faults`] says what goes wrong when, and [`simulation`] puts it all together, reproducible by its seed.
+//! [`probe`] stands in for the neighbours of a single actor.
 
+pub mod faults;
 pub mod hub;
+pub mod invariants;
+pub mod local_ports;
+pub mod probe;
+pub mod receiver;
+pub mod runtime;
+pub mod simulation;
+pub mod watched_hub;

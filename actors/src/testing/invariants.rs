@@ -1,0 +1,647 @@
+//! Checks of the promises I1 to I10 by somebody who sees only what crosses the process's border: what is asked of SLS
+//! and answered, and what the receiver acknowledges and reads.
+//!
+//! Violations are collected, not thrown: a panic in the middle of an actor would be one more fault.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::{DefaultHasher, Hasher};
+use std::ops::Range;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::receiver::Sighting;
+use crate::counters::CountersSnapshot;
+use crate::loghub::decode_cursor;
+use crate::model::cursor::Cursor;
+use crate::model::ids::ShardId;
+use crate::wire::sls::error::SlsError;
+use crate::wire::syslog::parse::{Message, parse, split_key_values};
+
+/// What the checker has to know of the settings.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// The group's timeout.
+    pub group_timeout: Duration,
+    /// Time between heartbeats.
+    pub heartbeat_interval: Duration,
+    /// Whether SLS forgets logs, so that gaps are to be expected.
+    pub logs_expire: bool,
+    /// Whether the receiver loses what it has acknowledged, which no sender can know at this level of confirmation.
+    pub receiver_loses: bool,
+}
+
+/// Looks on; a clone is the same one.
+#[derive(Clone)]
+pub struct Checker(Rc<RefCell<Inner>>);
+
+struct Inner {
+    terms: Terms,
+    began: Instant,
+    logs: Vec<Log>,
+    shards: BTreeMap<ShardId, ShardLogs>,
+    consumers: BTreeMap<String, Consumer>,
+    gaps: u64,
+    duplicates: u64,
+    violations: Vec<String>,
+    trace: DefaultHasher,
+    story: Option<Vec<String>>,
+}
+
+struct Log {
+    shard: ShardId,
+    number: u64,
+    length: usize,
+    confirmed: bool,
+    read: u32,
+}
+
+/// What is known of the logs of one shard.
+#[derive(Default)]
+struct ShardLogs {
+    /// Cursor number of the first log group.
+    first: u64,
+    /// The logs of each log group, by cursor number from `first` on.
+    groups: Vec<Range<usize>>,
+    /// Everything below this cursor number is settled.
+    settled: u64,
+    /// Log groups below this one are not kept any more.
+    oldest: u64,
+    /// What gap records have named; without end if SLS has forgotten the shard.
+    gaps: Vec<(u64, Option<u64>)>,
+    /// The furthest commit that was answered since the group was made.
+    acknowledged: Option<u64>,
+}
+
+/// What one consumer has asked and learnt.
+#[derive(Default)]
+struct Consumer {
+    heartbeat_sent: Option<Instant>,
+    /// When the last answered heartbeat was sent.
+    confirmed_at: Option<Instant>,
+    listed: BTreeSet<ShardId>,
+    owned: BTreeSet<ShardId>,
+    epochs: BTreeMap<ShardId, Epoch>,
+    /// The last commits that were confirmed to it; where it goes on if SLS has none (rule L6).
+    resumes: BTreeMap<ShardId, u64>,
+}
+
+/// One acquisition of a shard, from the question for its checkpoint on.
+#[derive(Default)]
+struct Epoch {
+    positions: HashSet<u64>,
+    committed: Option<u64>,
+    /// SLS had no checkpoint: what it does not hold any more lies before the beginning.
+    begins: bool,
+    lost: bool,
+}
+
+/// Violations that are told; the rest follows from these.
+const MOST_VIOLATIONS: usize = 10;
+/// Timers have a grain, and a lease that expires is noticed with the next one.
+const GRAIN: Duration = Duration::from_millis(20);
+
+impl Checker {
+    /// Nothing has happened yet.
+    pub fn new(terms: Terms) -> Self {
+        Self(Rc::new(RefCell::new(Inner {
+            terms,
+            began: Instant::now(),
+            logs: Vec::new(),
+            shards: BTreeMap::new(),
+            consumers: BTreeMap::new(),
+            gaps: 0,
+            duplicates: 0,
+            violations: Vec::new(),
+            trace: DefaultHasher::new(),
+            story: None,
+        })))
+    }
+
+    /// Keeps a line for everything that happens.
+    pub fn keep_story(&self) {
+        self.0.borrow_mut().story.get_or_insert_default();
+    }
+
+    /// Everything that happened, if it was kept.
+    pub fn story(&self) -> Vec<String> {
+        self.0.borrow().story.clone().unwrap_or_default()
+    }
+
+    /// Adds to the story.
+    pub fn note(&self, what: &str) {
+        self.0.borrow_mut().note(|| what.to_owned());
+    }
+
+    /// A number that is the same whenever the same things happened at the same times.
+    pub fn trace(&self) -> u64 {
+        self.0.borrow().trace.finish()
+    }
+
+    /// What was violated so far.
+    pub fn violations(&self) -> Vec<String> {
+        self.0.borrow().violations.clone()
+    }
+
+    /// Something is wrong.
+    pub fn violated(&self, what: String) {
+        self.0.borrow_mut().violated(what);
+    }
+
+    // ---- what is produced --------------------------------------------------------------------------------------
+
+    /// The contents of log `id`: its id and a text of so many bytes.
+    pub fn log_contents(&self, id: usize, length: usize) -> (String, String) {
+        (id.to_string(), text_of(id, length))
+    }
+
+    /// SLS has taken a log group: its shard and cursor, and the lengths of the texts of its logs, whose ids follow
+    /// those of all logs before.
+    pub fn produced(&self, shard: ShardId, cursor: &str, lengths: &[usize]) {
+        let inner = &mut *self.0.borrow_mut();
+        let Some(number) = decode_cursor(cursor) else {
+            return inner.violated(format!("the hub made the cursor {cursor:?}"));
+        };
+        let begin = inner.logs.len();
+        for length in lengths {
+            inner.logs.push(Log { shard, number, length: *length, confirmed: false, read: 0 });
+        }
+        let logs = begin..inner.logs.len();
+        let shard = inner.shards.entry(shard).or_default();
+        if shard.groups.is_empty() {
+            (shard.first, shard.settled) = (number, number);
+        }
+        shard.groups.push(logs);
+    }
+
+    /// The shards to which something was written.
+    pub fn shards(&self) -> Vec<ShardId> {
+        self.0.borrow().shards.keys().copied().collect()
+    }
+
+    /// SLS keeps nothing of the shard before this cursor.
+    pub fn forgotten(&self, shard: ShardId, oldest: &str) {
+        if let (Some(shard), Some(oldest)) = (self.0.borrow_mut().shards.get_mut(&shard), decode_cursor(oldest)) {
+            shard.oldest = shard.oldest.max(oldest);
+        }
+    }
+
+    /// SLS has forgotten the shard.
+    pub fn shard_gone(&self, shard: ShardId) {
+        if let Some(shard) = self.0.borrow_mut().shards.get_mut(&shard) {
+            shard.oldest = u64::MAX;
+        }
+    }
+
+    // ---- what the receiver sees --------------------------------------------------------------------------------
+
+    /// The receiver has acknowledged or read a message.
+    pub fn sighted(&self, sighting: Sighting, message: &[u8]) {
+        let inner = &mut *self.0.borrow_mut();
+        inner.trace.write(message);
+        inner.note(|| format!("{sighting:?}: {}", String::from_utf8_lossy(&message[..message.len().min(120)])));
+        match read_message(message) {
+            Ok(Content::Log { id, text }) => inner.log_sighted(sighting, id, text),
+            Ok(Content::Gap { shard, from, to }) => inner.gap_sighted(sighting, shard, from, to),
+            Err(what) => {
+                let shown = String::from_utf8_lossy(&message[..message.len().min(200)]).into_owned();
+                inner.violated(format!("{what}: {shown}"));
+            }
+        }
+    }
+
+    // ---- what SLS is asked -------------------------------------------------------------------------------------
+
+    /// A consumer sends a heartbeat.
+    pub fn heartbeat_sent(&self, consumer: &str, held: &[ShardId]) -> Instant {
+        let inner = &mut *self.0.borrow_mut();
+        inner.note(|| format!("{consumer}: heartbeat {held:?}"));
+        let now = Instant::now();
+        let consumer = inner.consumer(consumer);
+        consumer.heartbeat_sent = Some(now);
+        consumer.listed = held.iter().copied().collect();
+        now
+    }
+
+    /// Its answer arrives while the consumer waits for it.
+    pub fn heartbeat_answered(&self, name: &str, sent_at: Instant, answer: &Result<Vec<ShardId>, SlsError>) {
+        let inner = &mut *self.0.borrow_mut();
+        inner.note(|| format!("{name}: heartbeat answered {answer:?}"));
+        let now = Instant::now();
+        let limit = inner.lease_limit();
+        let consumer = inner.consumer(name);
+        match answer {
+            Ok(owned) => {
+                if consumer.confirmed_at.is_some_and(|at| now > at + limit + GRAIN) {
+                    consumer.lose_all();
+                }
+                consumer.confirmed_at = Some(sent_at);
+                consumer.owned = owned.iter().copied().collect();
+            }
+            Err(error) if is_loss_of_all(error) || error.code_is("ConsumerGroupNotExist") => consumer.lose_all(),
+            Err(_) => {}
+        }
+    }
+
+    /// A consumer asks for a checkpoint, with which it begins to read a shard.
+    pub fn epoch_begins(&self, consumer: &str, shard: ShardId) {
+        let inner = &mut *self.0.borrow_mut();
+        inner.note(|| format!("{consumer}: asks for the checkpoint of {shard}"));
+        inner.consumer(consumer).epochs.insert(shard, Epoch::default());
+    }
+
+    /// A consumer has learnt, or reads on at, this position.
+    pub fn position_told(&self, consumer: &str, shard: ShardId, cursor: &Cursor) {
+        let inner = &mut *self.0.borrow_mut();
+        inner.note(|| format!("{consumer}: shard {shard} at {}", decode_cursor(cursor.as_str()).unwrap_or(0)));
+        let epoch = inner.consumer(consumer).epochs.entry(shard).or_default();
+        epoch.positions.extend(decode_cursor(cursor.as_str()));
+    }
+
+    /// A consumer has learnt the shard's checkpoint.
+    pub fn checkpoint_told(&self, name: &str, shard: ShardId, checkpoint: Option<&Cursor>) {
+        if let Some(cursor) = checkpoint {
+            return self.position_told(name, shard, cursor);
+        }
+        let inner = &mut *self.0.borrow_mut();
+        inner.note(|| format!("{name}: shard {shard} has no checkpoint"));
+        let consumer = inner.consumer(name);
+        let resume = consumer.resumes.get(&shard).copied();
+        if let Some(epoch) = consumer.epochs.get_mut(&shard) {
+            epoch.positions.extend(resume);
+            epoch.begins = true;
+        }
+    }
+
+    /// A consumer has learnt the cursor of the shard's oldest log.
+    pub fn oldest_told(&self, name: &str, shard: ShardId, oldest: &Cursor) {
+        let inner = &mut *self.0.borrow_mut();
+        let begins = inner.consumer(name).epochs.get(&shard).is_some_and(|epoch| epoch.begins);
+        if let (true, Some(logs), Some(oldest)) = (begins, inner.shards.get_mut(&shard), decode_cursor(oldest.as_str()))
+        {
+            logs.gaps.push((0, Some(oldest)));
+        }
+    }
+
+    /// A consumer sends a commit: I1, I2, I3 and I7 are about this moment.
+    pub fn commit_sent(&self, name: &str, shard: ShardId, cursor: &Cursor, force: bool) {
+        let inner = &mut *self.0.borrow_mut();
+        let now = Instant::now();
+        let Some(number) = decode_cursor(cursor.as_str()) else {
+            return inner.violated(format!("I1: {name} commits {cursor}, which is no cursor of shard {shard}"));
+        };
+        inner.note(|| format!("{name}: commits shard {shard} at {number}"));
+        if force {
+            return;
+        }
+        let settled = inner.settled(shard);
+        if settled.is_some_and(|settled| number > settled) {
+            let what = format!("I1: {name} commits shard {shard} at {number}, but {settled:?} is not settled");
+            inner.violated(what);
+        }
+        let (limit, terms) = (inner.lease_limit(), inner.terms);
+        let consumer = inner.consumer(name);
+        let mut violations = Vec::new();
+        if consumer.confirmed_at.is_none_or(|at| now >= at + limit) {
+            violations.push(format!("I3: {name} commits shard {shard} with a lease that is too old"));
+        }
+        if !consumer.listed.contains(&shard) && !consumer.owned.contains(&shard) {
+            violations.push(format!("I3: {name} commits shard {shard}, which it does not hold"));
+        }
+        let patience = terms.heartbeat_interval.mul_f64(1.25).max(terms.heartbeat_interval + HEARTBEAT_LIMIT) + GRAIN;
+        if consumer.heartbeat_sent.is_none_or(|at| now > at + patience) {
+            violations.push(format!("I7: {name} commits shard {shard}, but its heartbeats have ended"));
+        }
+        match consumer.epochs.get_mut(&shard) {
+            None => violations.push(format!("I3: {name} commits shard {shard}, which it has not read")),
+            Some(epoch) => {
+                if epoch.lost {
+                    violations.push(format!("I3: {name} commits shard {shard} under a lease that it knows to be lost"));
+                }
+                if !epoch.positions.contains(&number) {
+                    violations.push(format!("I3: {name} commits shard {shard} at {number}, read under an older lease"));
+                }
+                if epoch.committed.is_some_and(|committed| number < committed) {
+                    violations.push(format!("I2: {name} commits shard {shard} backwards, at {number}"));
+                }
+                epoch.committed = Some(number);
+            }
+        }
+        violations.into_iter().for_each(|what| inner.violated(what));
+    }
+
+    /// The answer to a commit arrives while the consumer waits for it.
+    pub fn commit_answered(&self, name: &str, shard: ShardId, answer: &Result<(), SlsError>) {
+        let inner = &mut *self.0.borrow_mut();
+        inner.note(|| format!("{name}: commit of shard {shard} answered {answer:?}"));
+        let consumer = inner.consumer(name);
+        match answer {
+            Ok(()) => {
+                let committed = consumer.epochs.get(&shard).and_then(|epoch| epoch.committed);
+                consumer.resumes.extend(committed.map(|number| (shard, number)));
+                if let Some(logs) = inner.shards.get_mut(&shard) {
+                    logs.acknowledged = logs.acknowledged.max(committed);
+                }
+            }
+            Err(error) if error.code_is("ConsumerNotMatch") => {
+                if let Some(epoch) = consumer.epochs.get_mut(&shard) {
+                    epoch.lost = true;
+                }
+            }
+            Err(error) if is_loss_of_all(error) => consumer.lose_all(),
+            Err(_) => {}
+        }
+    }
+
+    /// A consumer's process has ended; another may begin under its name.
+    pub fn consumer_ended(&self, consumer: &str) {
+        self.0.borrow_mut().consumers.remove(consumer);
+    }
+
+    // ---- the end -----------------------------------------------------------------------------------------------
+
+    /// Whether everything that was produced is settled, and read unless it was lost behind the receiver's TCP.
+    pub fn is_complete(&self) -> bool {
+        let inner = &mut *self.0.borrow_mut();
+        let shards: Vec<ShardId> = inner.shards.keys().copied().collect();
+        shards.into_iter().all(|shard| inner.settled(shard) == inner.shards.get(&shard).map(ShardLogs::end))
+            && (inner.terms.receiver_loses || inner.first_unread().is_none())
+    }
+
+    /// Whether everything before this position of the shard is settled.
+    pub fn is_settled(&self, shard: ShardId, cursor: &str) -> bool {
+        let number = decode_cursor(cursor);
+        self.0.borrow_mut().settled(shard).is_none_or(|settled| number.is_some_and(|number| number <= settled))
+    }
+
+    /// Whether the last position of the shard was committed and answered, even if a commit that came later than its
+    /// successor has moved the checkpoint back: SLS has no fencing, which costs duplicates.
+    pub fn was_committed(&self, shard: ShardId, end: &str) -> bool {
+        let acknowledged = self.0.borrow().shards.get(&shard).and_then(|logs| logs.acknowledged);
+        acknowledged.is_some() && acknowledged == decode_cursor(end)
+    }
+
+    /// Somebody has deleted the group, and its checkpoints with it.
+    pub fn group_deleted(&self) {
+        for logs in self.0.borrow_mut().shards.values_mut() {
+            logs.acknowledged = None;
+        }
+    }
+
+    /// I8 and I9: what was produced and is neither delivered, nor lost behind the receiver's TCP, nor named by a gap.
+    pub fn check_complete(&self) {
+        let inner = &mut *self.0.borrow_mut();
+        let shards: Vec<ShardId> = inner.shards.keys().copied().collect();
+        for shard in shards {
+            let (settled, logs) = (inner.settled(shard), &inner.shards[&shard]);
+            let Some(missing) = settled.filter(|settled| *settled < logs.end()) else { continue };
+            let what = if missing < logs.oldest {
+                format!("I9: log group {missing} of shard {shard} was skipped, and no gap record names it")
+            } else {
+                format!("I8: log group {missing} of shard {shard} was not delivered although all is well again")
+            };
+            inner.violated(what);
+        }
+        if !inner.terms.receiver_loses
+            && let Some(log) = inner.first_unread()
+        {
+            inner.violated(format!("I8: log {log} was confirmed, but nobody has read it, and nothing was lost"));
+        }
+    }
+
+    /// I4, I6: what a forwarder's own counters must say. `bodies` is how many were read for it.
+    pub fn check_counters(&self, counters: &CountersSnapshot, bodies: usize) {
+        let inner = &mut *self.0.borrow_mut();
+        if counters.full_mailboxes > 0 {
+            inner.violated(format!("I6: {} data messages found a full mailbox", counters.full_mailboxes));
+        }
+        let settled = counters.batches_delivered + counters.batches_failed;
+        let most = bodies as u64 + inner.gaps;
+        // A gap record that fails has another ticket.
+        if settled > most && !inner.terms.logs_expire {
+            inner.violated(format!("I4: {settled} tickets have settled, of {most}"));
+        }
+    }
+
+    /// I5: bodies and raw log groups held at once.
+    pub fn check_memory(&self, memory: &BodyMemory, budget: usize) {
+        let (most, largest) = (memory.0.most.load(Ordering::Relaxed), memory.0.largest.load(Ordering::Relaxed));
+        if most > budget.max(largest) {
+            self.0.borrow_mut().violated(format!("I5: {most} bytes of bodies were held, of {budget}"));
+        }
+    }
+
+    /// Logs produced, messages read more than once, gap records seen.
+    pub fn totals(&self) -> (usize, u64, u64) {
+        let inner = self.0.borrow();
+        (inner.logs.len(), inner.duplicates, inner.gaps)
+    }
+}
+
+/// The least that a heartbeat may take (rule L2).
+const HEARTBEAT_LIMIT: Duration = Duration::from_millis(250);
+
+fn is_loss_of_all(error: &SlsError) -> bool {
+    error.code_is("NotExistConsumerWithBody") || error.code_is("ConsumerNotExist")
+}
+
+impl Inner {
+    fn violated(&mut self, what: String) {
+        let at = self.began.elapsed();
+        self.note(|| format!("VIOLATION {what}"));
+        if self.violations.len() < MOST_VIOLATIONS {
+            self.violations.push(format!("{what} (after {at:?})"));
+        }
+    }
+
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        self.trace.write_u128(self.began.elapsed().as_micros());
+        if let Some(story) = &mut self.story {
+            story.push(format!("{:>9.3} {}", self.began.elapsed().as_secs_f64(), line()));
+        }
+    }
+
+    fn consumer(&mut self, name: &str) -> &mut Consumer {
+        if !self.consumers.contains_key(name) {
+            self.consumers.insert(name.to_owned(), Consumer::default());
+        }
+        self.consumers.entry(name.to_owned()).or_default()
+    }
+
+    fn lease_limit(&self) -> Duration {
+        self.terms.group_timeout.mul_f64(0.9)
+    }
+
+    /// The first position of the shard that is not settled; `None` if nothing was ever written to it.
+    fn settled(&mut self, shard: ShardId) -> Option<u64> {
+        let reads = |consumer: &Consumer| {
+            let holds = consumer.owned.contains(&shard) || consumer.listed.contains(&shard);
+            holds && consumer.epochs.get(&shard).is_some_and(|epoch| !epoch.lost)
+        };
+        let is_read = self.consumers.values().any(reads);
+        let shard = self.shards.get_mut(&shard)?;
+        if shard.oldest == u64::MAX && !is_read {
+            // SLS has forgotten it while nobody held it, so there is nobody who can know.
+            shard.settled = shard.end();
+        }
+        while shard.settled < shard.end() {
+            let number = shard.settled;
+            let group = shard.groups[(number - shard.first) as usize].clone();
+            let named = shard.gaps.iter().any(|(from, to)| *from <= number && to.is_none_or(|to| number < to));
+            if !named && !self.logs[group].iter().all(|log| log.read > 0 || log.confirmed) {
+                break;
+            }
+            shard.settled += 1;
+        }
+        Some(shard.settled)
+    }
+
+    /// The first log that was confirmed and that the receiver's application has not read.
+    fn first_unread(&self) -> Option<usize> {
+        self.logs.iter().position(|log| log.confirmed && log.read == 0)
+    }
+
+    fn log_sighted(&mut self, sighting: Sighting, id: usize, text: &[u8]) {
+        let Some(log) = self.logs.get_mut(id) else { return self.violated(format!("log {id} was never produced")) };
+        if text != text_of(id, log.length).as_bytes() {
+            return self.violated(format!("log {id} was altered"));
+        }
+        if sighting == Sighting::Confirmed {
+            log.confirmed = true;
+            return;
+        }
+        log.read += 1;
+        let (shard, number) = (log.shard, log.number);
+        if log.read > 1 {
+            self.duplicates += 1;
+            return;
+        }
+        // I10: a first delivery finds everything before it settled, but for the earlier logs of its own group.
+        let Some(settled) = self.settled(shard) else { return };
+        let group = self.shards[&shard].groups[(number - self.shards[&shard].first) as usize].start;
+        let before = &self.logs[group..id];
+        if settled < number || !before.iter().all(|log| log.read > 0 || log.confirmed) {
+            self.violated(format!("I10: log {id} (shard {shard}, {number}) overtakes log group {settled}"));
+        }
+    }
+
+    fn gap_sighted(&mut self, sighting: Sighting, shard: ShardId, from: u64, to: u64) {
+        if sighting == Sighting::Read {
+            self.gaps += 1;
+        }
+        if !self.terms.logs_expire {
+            self.violated(format!("I9: a gap record for shard {shard}, {from} to {to}, although nothing is missing"));
+        }
+        let Some(logs) = self.shards.get_mut(&shard) else { return };
+        let (oldest, gone) = (logs.oldest, logs.oldest == u64::MAX);
+        let range = if gone && from == to { (from, None) } else { (from, Some(to)) };
+        if !logs.gaps.contains(&range) {
+            logs.gaps.push(range);
+        }
+        if to > oldest {
+            self.violated(format!(
+                "I9: a gap record names {from} to {to} of shard {shard}, but SLS still holds {oldest}"
+            ));
+        }
+    }
+}
+
+impl ShardLogs {
+    fn end(&self) -> u64 {
+        self.first + self.groups.len() as u64
+    }
+}
+
+impl Consumer {
+    fn lose_all(&mut self) {
+        for epoch in self.epochs.values_mut() {
+            epoch.lost = true;
+        }
+        self.owned.clear();
+    }
+}
+
+/// What a message of ours says.
+enum Content<'a> {
+    Log { id: usize, text: &'a [u8] },
+    Gap { shard: ShardId, from: u64, to: u64 },
+}
+
+fn read_message(message: &[u8]) -> Result<Content<'_>, String> {
+    let Message { msgid, msg, .. } = parse(message).map_err(|error| error.to_string())?;
+    let fields = split_key_values(msg.unwrap_or_default(), b"||").ok_or("a payload that is not key=value")?;
+    let field = |key: &str| fields.iter().find(|(name, _)| *name == key.as_bytes()).map(|(_, value)| *value);
+    let text = |key: &str| field(key).and_then(|value| std::str::from_utf8(value).ok());
+    if msgid == Some("gap") {
+        let shard = text("shard").and_then(|shard| shard.parse().ok()).map(ShardId).ok_or("a gap without shard")?;
+        let from = text("from").and_then(decode_cursor).ok_or("a gap without beginning")?;
+        let to = text("to").and_then(decode_cursor).ok_or("a gap without end")?;
+        return Ok(Content::Gap { shard, from, to });
+    }
+    let id = text("id").and_then(|id| id.parse().ok()).ok_or("a log without id")?;
+    Ok(Content::Log { id, text: field("text").ok_or("a log without text")? })
+}
+
+/// The text of a log: differs from log to log, compresses well.
+fn text_of(id: usize, length: usize) -> String {
+    let word = format!("log-{id}.");
+    word.chars().cycle().take(length).collect()
+}
+
+/// Counts the bodies that a forwarder holds, each with the raw log groups that it stands for.
+#[derive(Debug, Clone, Default)]
+pub struct BodyMemory(Arc<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    now: AtomicUsize,
+    most: AtomicUsize,
+    largest: AtomicUsize,
+    bodies: AtomicUsize,
+}
+
+/// A body that is counted while anybody holds it.
+struct HeldBody {
+    bytes: Bytes,
+    size: usize,
+    held: Arc<Held>,
+}
+
+impl BodyMemory {
+    /// Counts `bytes`, and what they become once decompressed, until they are dropped.
+    pub fn hold(&self, bytes: Bytes, raw_size: usize) -> Bytes {
+        let size = bytes.len() + raw_size;
+        let now = self.0.now.fetch_add(size, Ordering::Relaxed) + size;
+        self.0.most.fetch_max(now, Ordering::Relaxed);
+        self.0.largest.fetch_max(size, Ordering::Relaxed);
+        self.0.bodies.fetch_add(1, Ordering::Relaxed);
+        Bytes::from_owner(HeldBody { bytes, size, held: Arc::clone(&self.0) })
+    }
+
+    /// Bodies that were read.
+    pub fn bodies(&self) -> usize {
+        self.0.bodies.load(Ordering::Relaxed)
+    }
+
+    /// Bytes held now.
+    pub fn held(&self) -> usize {
+        self.0.now.load(Ordering::Relaxed)
+    }
+}
+
+impl AsRef<[u8]> for HeldBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for HeldBody {
+    fn drop(&mut self) {
+        self.held.now.fetch_sub(self.size, Ordering::Relaxed);
+    }
+}
