@@ -586,6 +586,17 @@ impl Handler<ReceiverChanged> for Coordinator {
     type Result = ();
 
     fn handle(&mut self, changed: ReceiverChanged, ctx: &mut Context<Self>) {
+        // The connection has logged it already.
+        let code = Code::ReceiverDown;
+        match (&changed.state, self.receiver()) {
+            (ReceiverState::Down { why }, ReceiverState::Idle | ReceiverState::Ready) => {
+                send(&self.events, ForwarderEvent::Trouble { code, what: why.clone() });
+            }
+            (ReceiverState::Ready, ReceiverState::Down { .. }) => {
+                send(&self.events, ForwarderEvent::Recovered { code })
+            }
+            _ => {}
+        }
         let ready = changed.state == ReceiverState::Ready;
         self.receivers.insert((changed.worker, changed.index), changed.state);
         if ready && self.phase == Phase::AwaitingReceiver {

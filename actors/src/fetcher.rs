@@ -7,7 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, WrapFuture};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, SpawnHandle, WrapFuture,
+};
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use slog::{Logger, debug, error, info, o, warn};
@@ -181,6 +183,14 @@ impl ShardFetcher {
             log,
             _guard: parts.guard,
         }
+    }
+
+    /// Starts it on this arbiter, with its mailbox as large as set from the first message on (actix fact 6).
+    pub fn launch(self) -> Addr<Self> {
+        Self::create(|ctx| {
+            ctx.set_mailbox_capacity(self.mailbox);
+            self
+        })
     }
 
     /// Passes on what may be committed, then does what the machine says.
@@ -453,7 +463,6 @@ impl Actor for ShardFetcher {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.set_mailbox_capacity(self.mailbox);
         self.report_to = Some(ctx.address().recipient());
         info!(self.log, "reading the shard");
         self.work(ctx);

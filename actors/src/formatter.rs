@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
+use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, WrapFuture};
 use slog::{Logger, o, warn};
 
 use crate::counters::Counters;
@@ -125,6 +125,14 @@ impl Formatter {
             log: parts.log.new(o!("actor" => "formatter")),
             _guard: parts.guard,
         }
+    }
+
+    /// Starts it on this arbiter, with its mailbox as large as set from the first message on (actix fact 6).
+    pub fn launch(self) -> Addr<Self> {
+        Self::create(|ctx| {
+            ctx.set_mailbox_capacity(self.mailbox);
+            self
+        })
     }
 
     /// Goes on with the current batch or takes the next one. One piece a turn.
@@ -295,10 +303,6 @@ impl Current {
 
 impl Actor for Formatter {
     type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.set_mailbox_capacity(self.mailbox);
-    }
 }
 
 impl Handler<FormatBatch> for Formatter {

@@ -176,7 +176,7 @@ impl Pipeline {
                         seed: self.ports.seed(),
                         guard,
                     };
-                    connections.push(SyslogConnection::new(&self.config.destination, parts).start());
+                    connections.push(SyslogConnection::new(&self.config.destination, parts).launch());
                 }
                 let credits = || Credits::new(self.config.mailbox.connection);
                 connections
@@ -196,7 +196,7 @@ impl Pipeline {
             log: self.log.clone(),
             guard,
         })
-        .start();
+        .launch();
         self.fetchers.retain(|_, fetcher| fetcher.connected());
         for fetcher in self.fetchers.values() {
             fetcher.do_send(UseFormatter(formatter.clone().recipient()));
@@ -269,7 +269,7 @@ impl Handler<StartShard> for Pipeline {
             log: self.log.clone(),
             guard: ExitGuard::new(actor, self.coordinator.actor_ended.clone()),
         })
-        .start();
+        .launch();
         self.fetchers.insert(shard, fetcher.clone().recipient());
         self.coordinator.fetcher_started.do_send(FetcherStarted { shard, epoch, control: fetcher.recipient() });
     }

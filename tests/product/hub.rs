@@ -128,7 +128,7 @@ impl Hub {
 }
 
 /// One request and all of its answer.
-fn http(address: SocketAddr, request: &[u8]) -> Vec<u8> {
+pub fn http(address: SocketAddr, request: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     stream.write_all(request).unwrap();

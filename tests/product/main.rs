@@ -3,6 +3,7 @@
 
 mod clients;
 mod delivery;
+mod embedding;
 mod forwarder;
 mod harness;
 mod hub;

@@ -1,0 +1,165 @@
+//! The library in somebody else's process: two forwarders in one System, an output of one's own, the example.
+
+use std::cell::RefCell;
+use std::path::PathBuf;
+use std::process::Command;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::{Actor, Context, Handler};
+use sls_syslog_actors::config::{Credentials, DestinationConfig, ForwarderConfig, Framing, Protocol, SourceConfig};
+use sls_syslog_actors::forwarder::{Forwarder, ForwarderHandle};
+use sls_syslog_actors::messages::SendBatch;
+use sls_syslog_actors::wire::syslog::framing::next_frame;
+
+use crate::harness::{Process, Receiver, SECRET, eventually};
+use crate::hub::{ENDPOINT, Hub, KEY_ID, LOGSTORE, PROJECT};
+
+const LOGS_PER_SHARD: u64 = 500;
+
+fn config(hub: &Hub, group: &str, port: u16) -> ForwarderConfig {
+    let key = Credentials::new(KEY_ID, SECRET);
+    let endpoint = format!("http://{ENDPOINT}");
+    let mut source = SourceConfig::new(&endpoint, PROJECT, LOGSTORE, group, key).expect("an endpoint");
+    source.connect = Some(hub.address);
+    source.heartbeat_interval = Duration::from_millis(500);
+    source.commit_interval = Duration::from_millis(200);
+    let mut destination = DestinationConfig::new("127.0.0.1", Protocol::Tcp);
+    destination.port = port;
+    destination.confirm_after_connect = Duration::from_millis(100);
+    let mut config = ForwarderConfig::new(source, destination);
+    config.limits.workers = 1;
+    config
+}
+
+async fn until_delivered(forwarder: &ForwarderHandle, logs: u64) {
+    while forwarder.counters().logs_delivered < logs {
+        tokio::select! {
+            ended = forwarder.ended() => panic!("the forwarder ended: {ended:?}"),
+            () = tokio::time::sleep(Duration::from_millis(20)) => {}
+        }
+    }
+}
+
+#[test]
+fn two_forwarders_live_in_one_system_and_end_without_it() {
+    let hub = Hub::start(2);
+    hub.put_numbered(0..LOGS_PER_SHARD, 50);
+    let (one, two) = (Receiver::start(&["--mode", "check"]), Receiver::start(&["--mode", "check"]));
+    actix_rt::System::new().block_on(async {
+        let started = [("one", &one), ("two", &two)].map(|(group, receiver)| {
+            Forwarder::builder(config(&hub, group, receiver.address.port())).start().expect("it starts")
+        });
+        for forwarder in &started {
+            tokio::time::timeout(Duration::from_secs(60), until_delivered(forwarder, 2 * LOGS_PER_SHARD))
+                .await
+                .expect("delivered in time");
+        }
+        for forwarder in &started {
+            let totals = forwarder.stop().await.expect("it ends well");
+            assert_eq!((totals.full_mailboxes, totals.gaps), (0, 0));
+            assert!(forwarder.status().await.is_none(), "nothing answers after the end");
+        }
+        // The host's own System still works.
+        actix_rt::spawn(async {}).await.expect("the System runs on");
+    });
+    for receiver in [one, two] {
+        let verdict = receiver.finish();
+        assert_eq!((&verdict["unique"], &verdict["missing"]), (&(2 * LOGS_PER_SHARD).into(), &0.into()), "{verdict}");
+    }
+}
+
+/// Counts messages and settles each batch with its last piece.
+struct OwnOutput {
+    messages: Rc<RefCell<Vec<Vec<u8>>>>,
+}
+
+impl Actor for OwnOutput {
+    type Context = Context<Self>;
+}
+
+impl Handler<SendBatch> for OwnOutput {
+    type Result = ();
+
+    fn handle(&mut self, piece: SendBatch, _: &mut Context<Self>) {
+        let mut rest = &piece.frames[..];
+        while let Some((length, message)) = next_frame(Framing::Lf, rest) {
+            self.messages.borrow_mut().push(rest[message].to_vec());
+            rest = &rest[length..];
+        }
+        if let Some((ticket, logs)) = piece.last {
+            ticket.delivered(logs);
+        }
+    }
+}
+
+#[test]
+fn an_application_sends_itself_and_its_settlements_move_the_checkpoints() {
+    let hub = Hub::start(2);
+    hub.put_numbered(0..LOGS_PER_SHARD, 50);
+    let messages = Rc::new(RefCell::new(Vec::new()));
+    actix_rt::System::new().block_on(async {
+        let output = OwnOutput { messages: Rc::clone(&messages) }.start();
+        let forwarder = Forwarder::builder(config(&hub, "own-output", 514))
+            .deliver_to(output.recipient())
+            .start()
+            .expect("it starts");
+        tokio::time::timeout(Duration::from_secs(60), until_delivered(&forwarder, 2 * LOGS_PER_SHARD))
+            .await
+            .expect("delivered in time");
+        forwarder.stop().await.expect("it ends well");
+    });
+    assert_eq!(messages.borrow().len() as u64, 2 * LOGS_PER_SHARD);
+    let group = hub.logstore()["groups"]["own-output"].clone();
+    let shards = group["shards"].as_array().expect("shards");
+    assert!(shards.iter().all(|shard| shard["at_end"] == true), "{group}");
+}
+
+#[test]
+fn the_example_runs_in_an_actix_web_application() {
+    let hub = Hub::start(1);
+    hub.put_numbered(0..LOGS_PER_SHARD, 50);
+    let receiver = Receiver::start(&["--mode", "check"]);
+    let mut command = Command::new(example("embed"));
+    command
+        .env("SLS_ENDPOINT", hub.address.to_string())
+        .env("SLS_PROJECT", PROJECT)
+        .env("SLS_LOGSTORE", LOGSTORE)
+        .env("SLS_CG", "embedded")
+        .env("SLS_AK_ID", KEY_ID)
+        .env("SLS_AK_KEY", SECRET)
+        .env("SYSLOG_HOST", "127.0.0.1")
+        .env("SYSLOG_PORT", receiver.address.port().to_string());
+    let mut example = Process::start("embed", &mut command);
+    example.says("event: Joined");
+    let listening = eventually("the example's address", || {
+        let lines = example.stdout();
+        let address = lines.iter().find_map(|line| line.strip_prefix("listening on "));
+        address.map(str::to_owned).ok_or_else(|| "not listening".to_owned())
+    });
+    let ask = |request: &str| {
+        let request = format!("{request} HTTP/1.1\r\nhost: example\r\nconnection: close\r\n\r\n");
+        String::from_utf8_lossy(&crate::hub::http(listening.parse().expect("an address"), request.as_bytes()))
+            .into_owned()
+    };
+    eventually("everything delivered", || match ask("GET /status") {
+        answer if answer.contains(&format!("\"logs_delivered\":{LOGS_PER_SHARD}")) => Ok(()),
+        answer => Err(answer),
+    });
+    let stopped = ask("POST /stop");
+    assert!(stopped.contains(&format!("\"logs_delivered\":{LOGS_PER_SHARD}")), "{stopped}");
+    assert!(example.wait().success());
+    assert_eq!(receiver.finish()["missing"], 0);
+}
+
+/// The example's binary: built along with the tests of the whole workspace, else now.
+fn example(name: &str) -> PathBuf {
+    let deps = std::env::current_exe().expect("a path");
+    let path = deps.ancestors().nth(2).expect("target/debug").join("examples").join(name);
+    if !path.exists() {
+        let built =
+            Command::new(env!("CARGO")).args(["build", "--workspace", "--examples"]).status().expect("cargo runs");
+        assert!(built.success(), "the examples do not build");
+    }
+    path
+}
