@@ -20,6 +20,8 @@ pub struct Plan {
     pub settings: Settings,
     /// How long SLS keeps logs; for ever if none.
     pub retention: Option<Duration>,
+    /// A pull stops adding log groups once its uncompressed size passes this.
+    pub pull_bytes: u64,
     /// What happens, in order of time.
     pub steps: Vec<Step>,
     /// From here on all is well.
@@ -187,7 +189,9 @@ impl Plan {
         let settings = Settings::draw(rng);
         let heals_at = Duration::from_secs(rng.u64(5..60));
         let mut steps = Vec::new();
-        let length = *pick(rng, &[20, 200, 200, 2_000, 20_000]);
+        // Seldom so much that the budget of bytes is used up: it takes its time.
+        let is_heavy = rng.u8(..50) == 0;
+        let length = if is_heavy { 150_000 } else { *pick(rng, &[20, 200, 200, 2_000, 20_000]) };
         for _ in 0..rng.u32(1..8) {
             let (groups, logs) = (rng.u32(1..12), rng.u32(1..4));
             steps.push(Step { at: moment(rng, heals_at), what: What::Put { groups, logs, length } });
@@ -198,8 +202,9 @@ impl Plan {
             steps.push(Step { at: moment(rng, heals_at), what: What::draw(rng, forwarders) });
         }
         steps.sort_by_key(|step| step.at);
+        let pull_bytes = if is_heavy { 4 << 20 } else { *pick(rng, &[1 << 10, 64 << 10]) };
         let retention = (rng.u8(..8) == 0).then(|| Duration::from_secs(rng.u64(10..60)));
-        Self { seed, shards: rng.u32(1..5), forwarders, settings, retention, steps, heals_at }
+        Self { seed, shards: rng.u32(1..5), forwarders, settings, retention, pull_bytes, steps, heals_at }
     }
 
     /// Whether the receiver may lose what it has acknowledged.

@@ -282,8 +282,9 @@ impl Checker {
     pub fn oldest_told(&self, name: &str, shard: ShardId, oldest: &Cursor) {
         let inner = &mut *self.0.borrow_mut();
         let begins = inner.consumer(name).epochs.get(&shard).is_some_and(|epoch| epoch.begins);
-        if let (true, Some(logs), Some(oldest)) = (begins, inner.shards.get_mut(&shard), decode_cursor(oldest.as_str()))
-        {
+        let (Some(logs), Some(oldest)) = (inner.shards.get_mut(&shard), decode_cursor(oldest.as_str())) else { return };
+        logs.oldest = logs.oldest.max(oldest);
+        if begins {
             logs.gaps.push((0, Some(oldest)));
         }
     }

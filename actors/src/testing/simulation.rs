@@ -50,13 +50,18 @@ pub type MutateHub = Rc<dyn Fn(Rc<dyn LogHub>) -> Rc<dyn LogHub>>;
 /// Makes a connection into another.
 pub type MutateTransport = Rc<dyn Fn(Box<dyn Transport>) -> Box<dyn Transport>>;
 
-/// Replaces a port by one that is broken, to see that the checks notice it.
+/// Breaks a forwarder's settings.
+pub type MutateConfig = Rc<dyn Fn(&mut ForwarderConfig)>;
+
+/// Breaks something, to see that the checks notice it.
 #[derive(Clone, Default)]
 pub struct Mutation {
     /// Made of each client of SLS.
     pub log_hub: Option<MutateHub>,
     /// Made of each connection.
     pub transport: Option<MutateTransport>,
+    /// Done to the settings of each forwarder, behind the checker's back.
+    pub config: Option<MutateConfig>,
 }
 
 /// Runs simulations.
@@ -159,7 +164,7 @@ struct Running {
 impl World {
     fn new(plan: &Plan, simulation: &Simulation) -> Self {
         let settings = &plan.settings;
-        let limits = Limits { retention: plan.retention, pull_bytes: 64 << 10, ..Limits::default() };
+        let limits = Limits { retention: plan.retention, pull_bytes: plan.pull_bytes, ..Limits::default() };
         let hub = InMemoryHub::with_limits(plan.shards, limits);
         let receiver =
             Receiver::new(plan.seed, settings.confirmation, settings.confirm_after_connect, settings.timeout);
@@ -375,7 +380,10 @@ impl World {
         let seat = &mut self.forwarders[index];
         seat.starts += 1;
         let (seed, name) = (self.plan.seed ^ (index as u64) << 32 ^ seat.starts << 40, seat.name.clone());
-        let config = config(&self.plan, &name);
+        let mut config = config(&self.plan, &name);
+        if let Some(mutate) = &self.mutation.config {
+            mutate(&mut config);
+        }
         let ports = LocalPorts::new(seed, self.outside(&name, &memory));
         let workers = self.plan.settings.workers;
         let mut builder = Forwarder::builder(config).outside(ports, Placement::Here { workers });

@@ -2,6 +2,8 @@
 //!
 //! `SLS_SYSLOG_SEEDS=2000` runs so many seeds, `SLS_SYSLOG_SEED=17` runs one and tells all that happened.
 
+mod mutations;
+
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
