@@ -112,7 +112,7 @@ struct Housekeeping {
 const COMMIT_LIMIT: Duration = Duration::from_secs(10);
 /// Pause before a failed commit is sent again.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
-/// How often the group's settings are read again (rule L2).
+/// How often the group's settings are read again (rule L2), and a checkpoint is looked at (rule U9).
 const READ_GROUP_EVERY: Duration = Duration::from_secs(60);
 
 fn now() -> Instant {
@@ -182,6 +182,7 @@ impl Coordinator {
     fn group_timeout_is(&mut self, timeout: Duration) {
         let before = self.leases.interval();
         self.leases.set_group_timeout(timeout);
+        self.summary.group_timeout = timeout;
         let interval = self.leases.interval();
         if interval != before && interval < self.config.source.heartbeat_interval {
             info!(self.log, "heartbeats are sent more often than set: at most half of the group's timeout";
@@ -200,7 +201,7 @@ impl Coordinator {
             self.list_shards(at, ctx);
             self.read_group(at, ctx);
         }
-        self.write_summary(at);
+        self.write_summary(at, ctx);
         if self.phase == Phase::Stopping && (self.leases.is_empty() || self.stop_deadline.is_some_and(|d| at >= d)) {
             return self.end(Ok(()), ctx);
         }
@@ -434,6 +435,7 @@ impl Coordinator {
         }
         self.housekeeping.reading_group = true;
         self.housekeeping.read_group_at = at + READ_GROUP_EVERY;
+        self.check_name(ctx);
         let request = self.hub.list_consumer_groups();
         ctx.spawn(request.into_actor(self).map(|outcome, act, _| {
             act.housekeeping.reading_group = false;
@@ -446,8 +448,37 @@ impl Coordinator {
         }));
     }
 
-    fn write_summary(&mut self, at: Instant) {
+    /// U9: a checkpoint that somebody else moved although we hold the shard means that two processes share our name.
+    /// One shard at a time is enough, since they would share all.
+    fn check_name(&mut self, ctx: &mut Context<Self>) {
+        let stored =
+            |(shard, _): &(ShardId, Epoch)| self.commits.stored(*shard).map(|(epoch, at)| (*shard, epoch, at.clone()));
+        let Some((shard, epoch, ours)) = self.leases.held().find_map(|held| stored(&held)) else { return };
+        let request = self.hub.get_checkpoint(shard);
+        ctx.spawn(request.into_actor(self).map(move |outcome, act, _| {
+            let Ok(found) = outcome else { return };
+            let unchanged = act.commits.stored(shard) == Some((epoch, &ours));
+            if unchanged && found.cursor.as_ref() != Some(&ours) {
+                let what = format!(
+                    "the checkpoint of shard {shard} was moved by somebody else while we hold it: another process \
+                     consumes as {:?}; give each a source.consumer_name of its own",
+                    act.config.source.consumer_name
+                );
+                act.troubles.report(now(), Code::ConsumerNameShared, &what);
+            }
+        }));
+    }
+
+    fn write_summary(&mut self, at: Instant, ctx: &mut Context<Self>) {
         if self.summary.due() <= at {
+            if self.phase == Phase::AwaitingReceiver {
+                let request = join::oldest_uncommitted(Rc::clone(&self.hub));
+                ctx.spawn(
+                    request.into_actor(self).map(|outcome, act, _| act.summary.oldest_s = outcome.ok().flatten()),
+                );
+            } else {
+                self.summary.oldest_s = None;
+            }
             let status = self.status();
             self.summary.write(at, &self.log, &status);
         }

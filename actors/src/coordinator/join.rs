@@ -135,6 +135,24 @@ async fn commit_start(
     Ok(())
 }
 
+/// When SLS received the oldest log that is not committed yet, in unix seconds; of the first shards only, since it is
+/// for a line of the log.
+pub(super) async fn oldest_uncommitted(hub: Rc<dyn LogHub>) -> Result<Option<i64>, SlsError> {
+    let mut oldest = None;
+    for shard in hub.list_shards().await?.iter().take(LOOKED_AT).map(|info| info.shard) {
+        let cursor = match hub.get_checkpoint(shard).await?.cursor {
+            Some(cursor) => cursor,
+            None => hub.get_cursor(shard, StartPosition::Begin).await?,
+        };
+        let received_s = hub.get_cursor_time(shard, &cursor).await?;
+        oldest = Some(oldest.map_or(received_s, |oldest: i64| oldest.min(received_s)));
+    }
+    Ok(oldest)
+}
+
+/// Shards that [`oldest_uncommitted`] looks at.
+const LOOKED_AT: usize = 32;
+
 /// Repeats requests with growing pauses, and says what is wrong meanwhile.
 struct Steps {
     troubles: Troubles,

@@ -22,6 +22,10 @@ pub(super) struct Summary {
     headline: String,
     /// Days for which SLS keeps logs, where told.
     pub(super) ttl_days: Option<u32>,
+    /// When SLS received the oldest log that is not committed, while we wait for the receiver.
+    pub(super) oldest_s: Option<i64>,
+    /// The group's timeout.
+    pub(super) group_timeout: Duration,
 }
 
 /// How often the line comes while nothing moves.
@@ -39,6 +43,8 @@ impl Summary {
             last_commit: None,
             headline: String::new(),
             ttl_days: None,
+            oldest_s: None,
+            group_timeout: Duration::ZERO,
         }
     }
 
@@ -61,14 +67,14 @@ impl Summary {
     /// The worst lag over these shards, in seconds.
     pub(super) fn lag_s(&self, shards: impl Iterator<Item = ShardId>) -> Option<i64> {
         let oldest = shards.filter_map(|shard| self.received_s.get(&shard)).min()?;
-        Some((chrono::Utc::now().timestamp() - oldest).max(0))
+        Some(age_s(*oldest))
     }
 
     pub(super) fn write(&mut self, now: Instant, log: &Logger, status: &ForwarderStatus) {
         let (new, old) = (status.counters, self.before);
         let idle = new.raw_bytes == old.raw_bytes && new.logs_delivered == old.logs_delivered;
         self.due = now + self.interval;
-        let headline = headline_of(status);
+        let headline = self.headline_of(status);
         if idle && headline == self.headline && now < self.at + IDLE_INTERVAL {
             return;
         }
@@ -87,28 +93,40 @@ impl Summary {
             "lag_s" => status.lag_s,
             "last_commit_s" => self.last_commit.map(|at| now.saturating_duration_since(at).as_secs()),
             "level" => status.confirmation.as_str(),
-            "retention_days" => self.ttl_days,
+            "oldest_age_s" => self.oldest_s.map(age_s),
+            "retention_left_s" => self.retention_left_s(),
         );
         self.before = new;
         self.at = now;
         self.headline = headline;
     }
+
+    /// How long until SLS drops the oldest log that is not committed.
+    fn retention_left_s(&self) -> Option<i64> {
+        Some(i64::from(self.ttl_days?) * 86_400 - age_s(self.oldest_s?))
+    }
+
+    /// What the line says in words: what is going on, or why nothing is.
+    fn headline_of(&self, status: &ForwarderStatus) -> String {
+        match (&status.phase, &status.receiver) {
+            (Phase::Joining, _) => "waiting for SLS: not a member of the group yet".to_owned(),
+            (Phase::AwaitingReceiver, ReceiverState::Down { why }) => {
+                format!("waiting for the receiver before any shard is asked for: {why}")
+            }
+            (Phase::AwaitingReceiver, _) => "waiting for the receiver before any shard is asked for".to_owned(),
+            (Phase::Stopping, _) => "stopping".to_owned(),
+            (Phase::Ended, _) => "ended".to_owned(),
+            (Phase::Member, ReceiverState::Down { why }) => format!("the receiver is down: {why}"),
+            (Phase::Member, _) if status.shards.is_empty() => format!(
+                "standby: other consumers of the group hold all shards; a shard comes here when its holder gives it \
+                 back, or {} s after its holder has fallen silent",
+                self.group_timeout.as_secs()
+            ),
+            (Phase::Member, _) => "forwarding".to_owned(),
+        }
+    }
 }
 
-/// What the line says in words: what is going on, or why nothing is.
-fn headline_of(status: &ForwarderStatus) -> String {
-    match (&status.phase, &status.receiver) {
-        (Phase::Joining, _) => "waiting for SLS: not a member of the group yet".to_owned(),
-        (Phase::AwaitingReceiver, ReceiverState::Down { why }) => {
-            format!("waiting for the receiver before any shard is asked for: {why}")
-        }
-        (Phase::AwaitingReceiver, _) => "waiting for the receiver before any shard is asked for".to_owned(),
-        (Phase::Stopping, _) => "stopping".to_owned(),
-        (Phase::Ended, _) => "ended".to_owned(),
-        (Phase::Member, ReceiverState::Down { why }) => format!("the receiver is down: {why}"),
-        (Phase::Member, _) if status.shards.is_empty() => {
-            "standby: other consumers of the group hold all shards; one of theirs comes free when it stops".to_owned()
-        }
-        (Phase::Member, _) => "forwarding".to_owned(),
-    }
+fn age_s(unix_s: i64) -> i64 {
+    (chrono::Utc::now().timestamp() - unix_s).max(0)
 }

@@ -128,6 +128,12 @@ impl CommitTable {
         self.confirmed.get(&shard)
     }
 
+    /// What SLS has to answer for the shard's checkpoint, if nothing is under way that could change it.
+    pub fn stored(&self, shard: ShardId) -> Option<(Epoch, &Cursor)> {
+        let slot = self.slots.get(&shard).filter(|slot| slot.in_flight.is_none())?;
+        slot.committed.as_ref().map(|cursor| (slot.epoch, cursor))
+    }
+
     /// The next moment at which [`CommitTable::next`] may have something.
     pub fn next_event(&self) -> Option<Instant> {
         if self.in_flight >= MAX_IN_FLIGHT {
@@ -228,8 +234,10 @@ mod tests {
         table.flush(now, ShardId(0));
         let order = next(&mut table, now).expect("flushed");
         assert!(!table.is_done(ShardId(0), Epoch(1)));
+        assert_eq!(table.stored(ShardId(0)), None, "it may change any moment");
         table.ended(now, &order, true, RETRY);
         assert!(table.is_done(ShardId(0), Epoch(1)));
+        assert_eq!(table.stored(ShardId(0)), Some((Epoch(1), &cursor(1))));
         table.end(ShardId(0));
         assert_eq!(table.last_confirmed(ShardId(0)), Some(&cursor(1)));
     }
