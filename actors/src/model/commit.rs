@@ -65,6 +65,7 @@ impl CommitTable {
     pub fn ready(&mut self, shard: ShardId, epoch: Epoch, cursor: Cursor, even_if_unchanged: bool) {
         if let Some(slot) = self.slots.get_mut(&shard).filter(|slot| slot.epoch == epoch) {
             slot.wanted = Some(Wanted { cursor, even_if_unchanged });
+            slot.forget_unchanged();
         }
     }
 
@@ -91,9 +92,6 @@ impl CommitTable {
                 continue;
             }
             let Some(wanted) = slot.wanted.take() else { continue };
-            if !wanted.even_if_unchanged && slot.committed.as_ref() == Some(&wanted.cursor) {
-                continue;
-            }
             self.in_flight += 1;
             slot.in_flight = Some(wanted.cursor.clone());
             slot.not_before = now + self.interval;
@@ -112,6 +110,7 @@ impl CommitTable {
         slot.in_flight = None;
         if stored {
             slot.committed = Some(order.cursor.clone());
+            slot.forget_unchanged();
         } else {
             slot.not_before = now + retry_after;
             slot.wanted.get_or_insert_with(|| Wanted { cursor: order.cursor.clone(), even_if_unchanged: true });
@@ -141,6 +140,14 @@ impl CommitTable {
         }
         let waiting = |slot: &&Slot| slot.wanted.is_some() && slot.in_flight.is_none();
         self.slots.values().filter(waiting).map(|slot| slot.not_before).min()
+    }
+}
+
+impl Slot {
+    /// What is committed already is not wanted, and nobody waits for it.
+    fn forget_unchanged(&mut self) {
+        let committed = self.committed.as_ref();
+        self.wanted = self.wanted.take().filter(|w| w.even_if_unchanged || committed != Some(&w.cursor));
     }
 }
 
@@ -240,5 +247,18 @@ mod tests {
         assert_eq!(table.stored(ShardId(0)), Some((Epoch(1), &cursor(1))));
         table.end(ShardId(0));
         assert_eq!(table.last_confirmed(ShardId(0)), Some(&cursor(1)));
+    }
+
+    #[test]
+    fn a_release_does_not_wait_for_a_position_that_is_committed_already() {
+        let now = Instant::now();
+        let mut table = table(now, 1);
+        table.ready(ShardId(0), Epoch(1), cursor(1), false);
+        let order = next(&mut table, now + INTERVAL).expect("due");
+        table.ready(ShardId(0), Epoch(1), cursor(1), false);
+        table.ended(now + INTERVAL, &order, true, RETRY);
+        assert!(table.is_done(ShardId(0), Epoch(1)), "the same position came while it was being committed");
+        table.ready(ShardId(0), Epoch(1), cursor(1), false);
+        assert!(table.is_done(ShardId(0), Epoch(1)));
     }
 }
