@@ -513,8 +513,7 @@ impl Coordinator {
                 self.stop_deadline = Some(deadline);
                 info!(self.log, "stopping: draining what was pulled"; "shards" => self.leases.held().count(),
                     "within_s" => within.as_secs_f64());
-                // What is left of the time is for the last commits.
-                let decisions = self.leases.stop(now() + within.mul_f64(0.8));
+                let decisions = self.leases.stop(now(), deadline);
                 self.carry_out(decisions, ctx);
                 self.work(ctx);
             }

@@ -21,6 +21,8 @@ pub struct LeaseTable {
     confirmed_at: Option<Instant>,
     sent_at: Option<Instant>,
     due: Instant,
+    /// A shard was given back while a heartbeat that lists it was under way.
+    again_at_once: bool,
     stopping: bool,
 }
 
@@ -52,7 +54,7 @@ enum State {
 pub enum Decision {
     /// Start a fetcher.
     Start(ShardId, Epoch),
-    /// Tell the fetcher to drain.
+    /// Tell the fetcher to drain: what is unsettled then is failed.
     Drain(ShardId, Epoch, Instant),
     /// Tell the fetcher that the lease is lost.
     Abandon(ShardId, Epoch),
@@ -69,6 +71,10 @@ pub enum Decision {
     },
 }
 
+/// The part of a drain's time in which batches may settle; the rest is for the last commit.
+const FOR_SETTLING: f64 = 0.8;
+/// A group's timeout is in whole seconds; a shorter one than this is not believed.
+const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
 /// First and longest pause before a fetcher that panicked is started again.
 const RESTART: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 
@@ -84,13 +90,17 @@ impl LeaseTable {
             confirmed_at: None,
             sent_at: None,
             due: now,
+            again_at_once: false,
             stopping: false,
         }
     }
 
-    /// The group's timeout was read (again).
+    /// The group's timeout was read (again). A shorter one counts at once, also for the heartbeat that is due next.
     pub fn set_group_timeout(&mut self, timeout: Duration) {
-        self.group_timeout = timeout;
+        self.group_timeout = timeout.max(SHORTEST_TIMEOUT);
+        if let Some(at) = self.confirmed_at {
+            self.due = self.due.min(at + self.interval());
+        }
     }
 
     /// Time between heartbeats: the setting, but at most half of the group's timeout (rule L4).
@@ -122,7 +132,8 @@ impl LeaseTable {
     pub fn heartbeat_answered(&mut self, now: Instant, owned: &[ShardId]) -> Vec<Decision> {
         let Some(sent_at) = self.sent_at.take() else { return Vec::new() };
         self.confirmed_at = Some(sent_at);
-        self.due = (sent_at + self.interval()).max(now);
+        let again_at_once = std::mem::take(&mut self.again_at_once);
+        self.due = if again_at_once { now } else { (sent_at + self.interval()).max(now) };
         let mut decisions = Vec::new();
         for shard in owned {
             match self.leases.get_mut(shard) {
@@ -137,11 +148,7 @@ impl LeaseTable {
                 continue;
             }
             match &mut lease.state {
-                State::Held => {
-                    lease.state = State::Draining { deadline };
-                    decisions.push(Decision::Drain(*shard, lease.epoch, deadline));
-                }
-                State::Restarting { .. } => lease.state = State::Closing { deadline: now },
+                State::Held | State::Restarting { .. } => decisions.push(lease.drain(*shard, now, deadline)),
                 State::Abandoned { reacquired } => *reacquired = false,
                 State::Draining { .. } | State::Closing { .. } => {}
             }
@@ -247,26 +254,18 @@ impl LeaseTable {
             return Vec::new();
         }
         self.leases.remove(&shard);
-        // A heartbeat at once, so that whoever waits for the shard gets it.
+        // A heartbeat at once, so that whoever waits for the shard gets it; one that is under way still lists it.
         self.due = self.confirmed_at.unwrap_or(self.due).min(self.due);
+        self.again_at_once = self.sent_at.is_some();
         vec![Decision::Released { shard, epoch, lost: false }]
     }
 
-    /// Take no new leases and drain all that are held, until `deadline`.
-    pub fn stop(&mut self, deadline: Instant) -> Vec<Decision> {
+    /// Take no new leases, drain all that are held and commit, until `deadline`.
+    pub fn stop(&mut self, now: Instant, deadline: Instant) -> Vec<Decision> {
         self.stopping = true;
-        let mut decisions = Vec::new();
-        for (shard, lease) in &mut self.leases {
-            match lease.state {
-                State::Held => {
-                    lease.state = State::Draining { deadline };
-                    decisions.push(Decision::Drain(*shard, lease.epoch, deadline));
-                }
-                State::Restarting { .. } => lease.state = State::Closing { deadline },
-                _ => {}
-            }
-        }
-        decisions
+        let held = |lease: &Lease| matches!(lease.state, State::Held | State::Restarting { .. });
+        let held = self.leases.iter_mut().filter(|(_, lease)| held(lease));
+        held.map(|(shard, lease)| lease.drain(*shard, now, deadline)).collect()
     }
 
     /// I3: whether a commit for this shard may be sent now under this epoch.
@@ -320,6 +319,20 @@ impl LeaseTable {
     }
 }
 
+impl Lease {
+    /// A requested stop, over at `deadline`: what settles in time, and the last commit needs some of it too (rule L1).
+    fn drain(&mut self, shard: ShardId, now: Instant, deadline: Instant) -> Decision {
+        if self.state == State::Held {
+            self.state = State::Draining { deadline };
+            let left = deadline.saturating_duration_since(now);
+            return Decision::Drain(shard, self.epoch, now + left.mul_f64(FOR_SETTLING));
+        }
+        // No fetcher runs.
+        self.state = State::Closing { deadline };
+        Decision::Flush(shard, self.epoch)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,7 +367,7 @@ mod tests {
         assert_eq!(listed, ids(&[1, 2]));
         assert_eq!(
             decisions,
-            [Decision::Start(ShardId(3), Epoch(3)), Decision::Drain(ShardId(1), Epoch(1), later + 25 * SECOND)]
+            [Decision::Start(ShardId(3), Epoch(3)), Decision::Drain(ShardId(1), Epoch(1), later + 20 * SECOND)]
         );
     }
 
@@ -442,8 +455,8 @@ mod tests {
     fn a_stop_takes_no_new_leases_and_drains_what_is_held() {
         let now = Instant::now();
         let (mut table, _) = holding(now, &[1]);
-        let deadline = now + 25 * SECOND;
-        assert_eq!(table.stop(deadline), [Decision::Drain(ShardId(1), Epoch(1), deadline)]);
+        let settle_by = now + 20 * SECOND;
+        assert_eq!(table.stop(now, now + 25 * SECOND), [Decision::Drain(ShardId(1), Epoch(1), settle_by)]);
         let (listed, decisions) = beat(&mut table, now + 20 * SECOND, &[1, 2]);
         assert_eq!((listed, decisions), (ids(&[1]), vec![]));
         table.fetcher_ended(now, ShardId(1), Epoch(1));
@@ -456,5 +469,53 @@ mod tests {
         let mut table = LeaseTable::new(Instant::now(), 20 * SECOND, 40 * SECOND, SECOND);
         table.set_group_timeout(10 * SECOND);
         assert_eq!(table.interval(), 5 * SECOND);
+    }
+
+    #[test]
+    fn l1_what_settles_at_the_last_moment_still_has_time_to_be_committed() {
+        let now = Instant::now();
+        let (mut table, _) = holding(now, &[1]);
+        let [Decision::Drain(shard, epoch, settle_by)] = table.stop(now, now + 25 * SECOND)[..] else {
+            panic!("it is drained")
+        };
+        assert_eq!(table.fetcher_ended(settle_by, shard, epoch), [Decision::Flush(shard, epoch)]);
+        assert_eq!(table.tick(settle_by + 4 * SECOND), [], "its commit is under way");
+        assert!(table.may_commit(settle_by + 4 * SECOND, shard, epoch));
+    }
+
+    #[test]
+    fn a_shard_whose_fetcher_is_to_start_again_is_given_back_without_waiting_for_the_deadline() {
+        let now = Instant::now();
+        for stopped in [false, true] {
+            let (mut table, _) = holding(now, &[1]);
+            let t = now + 20 * SECOND;
+            table.fetcher_lost(t, ShardId(1), Epoch(1));
+            let decisions = if stopped { table.stop(t, t + 25 * SECOND) } else { beat(&mut table, t, &[]).1 };
+            assert_eq!(decisions, [Decision::Flush(ShardId(1), Epoch(1))]);
+        }
+    }
+
+    #[test]
+    fn a_shard_given_back_during_a_heartbeat_is_left_out_of_another_one_at_once() {
+        let now = Instant::now();
+        let (mut table, _) = holding(now, &[1]);
+        let t = now + 20 * SECOND;
+        beat(&mut table, t, &[]);
+        let t = t + 20 * SECOND;
+        assert_eq!(table.begin_heartbeat(t), Some(ids(&[1])));
+        table.fetcher_ended(t, ShardId(1), Epoch(1));
+        table.released(ShardId(1), Epoch(1));
+        table.heartbeat_answered(t + SECOND, &[]);
+        assert_eq!(table.begin_heartbeat(t + SECOND), Some(vec![]), "or whoever gets it waits for an interval more");
+    }
+
+    #[test]
+    fn l2_a_group_timeout_that_was_shortened_costs_no_lease() {
+        let now = Instant::now();
+        let (mut table, _) = holding(now, &[1]);
+        table.set_group_timeout(6 * SECOND);
+        assert!(table.begin_heartbeat(now + 3 * SECOND).is_some());
+        table.set_group_timeout(Duration::ZERO);
+        assert!(table.interval() > Duration::ZERO, "heartbeats without pause");
     }
 }
