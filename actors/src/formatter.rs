@@ -205,6 +205,14 @@ impl Formatter {
         let PieceCredit { place, mut bytes } = credit;
         let limit = bytes.bytes().min(self.piece_bytes);
         let mut frames = self.pool.take(limit);
+        // A buffer from the pool may be larger than was reserved; what it holds has to be paid for (I5).
+        let unpaid = frames.capacity().saturating_sub(bytes.bytes());
+        if unpaid > 0 {
+            match self.budget.try_reserve(unpaid) {
+                Some(more) => bytes.merge(more),
+                None => frames = Vec::with_capacity(limit),
+            }
+        }
         let rendered = match self.render(&mut current, &mut frames, limit) {
             Ok(rendered) => rendered,
             Err(why) => return self.refuse(current.ticket, why),
@@ -227,10 +235,15 @@ impl Formatter {
             self.current = Some(current);
             piece
         };
-        // Never full: each piece has a credit, and there are as many as the mailbox holds (I6). A connection that is
-        // gone takes its piece, and with the last one the ticket, to the grave: the batch fails and is pulled again.
-        if let Err(actix::prelude::SendError::Full(_)) = self.connection(shard).send.try_send(piece) {
+        // Never full: each piece has a credit, and there are as many as the mailbox holds (I6); an application's own
+        // output may have been given less. A piece that was not taken is gone, and with the last one the ticket: the
+        // batch fails at once, or its later pieces would be confirmed without this one.
+        let Err(refused) = self.connection(shard).send.try_send(piece) else { return };
+        if let actix::prelude::SendError::Full(_) = refused {
             self.counters.full_mailboxes.add(1);
+        }
+        if let Some(current) = self.current.take() {
+            current.ticket.failed(FailReason::Dropped);
         }
     }
 
@@ -319,5 +332,97 @@ impl Handler<EndFormatter> for Formatter {
 
     fn handle(&mut self, _: EndFormatter, ctx: &mut Context<Self>) {
         ctx.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+    use crate::config::{DestinationConfig, Protocol};
+    use crate::messages::{ActorEnded, BatchSettled, Outcome};
+    use crate::model::ids::{Epoch, Generation, Sequence};
+    use crate::testing::probe::probe;
+    use crate::ticket::FailedFrom;
+    use crate::watch::ActorName;
+    use crate::wire::sls::proto::{Content as Pair, Log, LogGroup, LogGroupList};
+    use crate::wire::sls::reply::PullHead;
+
+    /// An application's output with too small a mailbox, which it empties once a message found it full.
+    struct TooSmall(Arc<Counters>);
+
+    impl Actor for TooSmall {
+        type Context = Context<Self>;
+
+        fn started(&mut self, ctx: &mut Context<Self>) {
+            ctx.set_mailbox_capacity(1);
+            let counters = Arc::clone(&self.0);
+            let full = async move {
+                while counters.full_mailboxes.get() == 0 {
+                    tokio::task::yield_now().await;
+                }
+            };
+            // actix fact 9: freezes the mailbox.
+            ctx.wait(full.into_actor(self));
+        }
+    }
+
+    impl Handler<SendBatch> for TooSmall {
+        type Result = ();
+
+        fn handle(&mut self, piece: SendBatch, _: &mut Context<Self>) {
+            if !piece.is_superseded()
+                && let Some((ticket, logs)) = piece.last
+            {
+                ticket.delivered(logs);
+            }
+        }
+    }
+
+    fn body_of(logs: usize) -> PulledBody {
+        let log =
+            Log { time: 1, contents: vec![Pair { key: "k".into(), value: "v".repeat(1000).into() }], ..Log::default() };
+        let group = LogGroup { logs: vec![log; logs], ..LogGroup::default() };
+        let bytes = LogGroupList { log_groups: vec![group] }.encode_to_vec();
+        let head = PullHead {
+            count: 1,
+            next_cursor: None,
+            raw_size: bytes.len() as u64,
+            body_size: None,
+            compression: Compression::None,
+            end_of_shard: None,
+            cursor_time_s: None,
+        };
+        let credit = ByteBudget::new(1 << 20).try_reserve(1 << 20).expect("free");
+        PulledBody::new(&head, bytes.into(), credit)
+    }
+
+    #[test]
+    fn i6_a_batch_of_which_a_piece_was_not_taken_is_never_delivered() {
+        crate::testing::runtime::run(async {
+            let counters = Arc::new(Counters::default());
+            let output = TooSmall(Arc::clone(&counters)).start();
+            // Its mailbox has its size from the first turn on.
+            tokio::task::yield_now().await;
+            let (watcher, _ended) = probe::<ActorEnded>();
+            let formatter = Formatter::new(FormatterParts {
+                mailbox: 8,
+                piece_bytes: 8 << 10,
+                settings: RenderSettings::from(&DestinationConfig::new("siem", Protocol::Tcp)),
+                connections: vec![ConnectionHandle { send: output.recipient(), credits: Credits::new(64) }],
+                budget: ByteBudget::new(1 << 20),
+                counters: Arc::clone(&counters),
+                log: Logger::root(slog::Discard, o!()),
+                guard: ExitGuard::new(ActorName::Formatter { worker: 0 }, watcher),
+            })
+            .launch();
+            let (report_to, mut settled) = probe::<BatchSettled>();
+            let numbers = (ShardId(0), Epoch(1), Generation(0), Sequence(0));
+            let ticket = Ticket::new(numbers, FailedFrom::none(), report_to, None);
+            formatter.do_send(FormatBatch { content: BatchContent::Body(body_of(100)), ticket });
+            assert!(matches!(settled.next().await.outcome, Outcome::Failed(_)));
+            assert!(counters.full_mailboxes.get() > 0);
+        });
     }
 }
