@@ -274,7 +274,9 @@ impl ShardFetcher {
                 self.machine.checkpoint(checkpoint);
                 return;
             }
-            JobOutcome::Oldest(Ok(cursor), batch) => (self.machine.oldest_cursor(cursor), Some(batch)),
+            JobOutcome::Oldest(Ok(cursor), batch) => {
+                (self.machine.oldest_cursor(now(), cursor, self.jitter.f64()), Some(batch))
+            }
             JobOutcome::Pulled { sent_at, pulled: Ok(pulled) } => return self.pulled(sent_at, pulled),
             // Before anything was read there is no gap to tell of.
             JobOutcome::Checkpoint(Err(error)) => (self.refused(&error), None),
@@ -289,8 +291,10 @@ impl ShardFetcher {
             }
         };
         self.generation_may_have_changed();
-        if let Verdict::Gap(generation, sequence, gap) = verdict {
-            self.deliver_gap(generation, sequence, gap, batch);
+        match verdict {
+            Verdict::Gap(generation, sequence, gap) => self.deliver_gap(generation, sequence, gap, batch),
+            Verdict::Odd(what) => self.odd(what),
+            Verdict::Deliver(..) | Verdict::Drop => {}
         }
     }
 
@@ -340,11 +344,12 @@ impl ShardFetcher {
             }
             Verdict::Gap(generation, sequence, gap) => self.deliver_gap(generation, sequence, gap, Some(batch)),
             Verdict::Drop => {}
-            Verdict::Odd(what) => {
-                let what = format!("shard {}: {what}; pulled again", self.shard);
-                self.troubles.report(at, Code::BadBody, &what);
-            }
+            Verdict::Odd(what) => self.odd(what),
         }
+    }
+
+    fn odd(&mut self, what: &str) {
+        self.troubles.report(now(), Code::BadBody, &format!("shard {}: {what}; pulled again", self.shard));
     }
 
     // ---- batches ---------------------------------------------------------------------------------------------
@@ -441,6 +446,10 @@ impl Pull {
             return Ok(Pulled { head, body: None, batch });
         }
         let needed = memory_of(&head);
+        if needed > self.budget.total() && head.count > 1 {
+            // Fewer at once: only a single log group may exceed what there is (rule M2).
+            return Ok(Pulled { head, body: None, batch });
+        }
         if needed > credit.bytes() && credit.bytes() < self.budget.total() {
             match self.budget.try_reserve((needed - credit.bytes()).min(self.budget.total() - credit.bytes())) {
                 Some(more) => credit.merge(more),

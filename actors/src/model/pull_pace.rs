@@ -37,14 +37,16 @@ impl PullPace {
 
     /// An answer came: how long to rest before the next pull.
     pub fn answered(&mut self, log_groups: u32, raw_bytes: u64, end_of_shard: Option<bool>) -> Duration {
-        self.failures = 0;
         if log_groups == 0 {
+            self.failures = 0;
             self.rest = (self.rest * 2).max(SHORT_REST).min(self.ceiling);
             return self.rest;
         }
         self.rest = Duration::ZERO;
         let full = log_groups >= self.count || raw_bytes >= FULL_RAW_BYTES || end_of_shard == Some(false);
-        self.count = (self.count * 2).min(self.max_count);
+        if self.failures == 0 {
+            self.count = (self.count * 2).min(self.max_count);
+        }
         if full {
             return Duration::ZERO;
         }
@@ -52,7 +54,13 @@ impl PullPace {
         SHORT_REST.min(self.ceiling).mul_f64(1.0 - filled.min(1.0))
     }
 
-    /// The last logs came from here on: something failed that a repeat may mend. `jitter` is in 0..1.
+    /// A batch was delivered. Only this ends a row of failures: a body that cannot be used comes with a good answer each
+    /// time, and would be pulled without growing rests for ever.
+    pub fn delivered(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Something failed that a repeat may mend. `jitter` is in 0..1.
     pub fn failed(&mut self, jitter: f64) -> Duration {
         self.grow(RETRY.0, RETRY.1, jitter)
     }
@@ -126,5 +134,20 @@ mod tests {
             pace.halve();
         }
         assert_eq!(pace.count(), 1);
+    }
+
+    #[test]
+    fn o2_answers_whose_bodies_fail_are_asked_for_ever_later_and_smaller_until_one_is_delivered() {
+        let mut pace = pace();
+        let mut rests = Vec::new();
+        for _ in 0..4 {
+            pace.answered(1000, 1000, None);
+            pace.halve();
+            rests.push(pace.failed(0.0).as_millis());
+        }
+        assert_eq!((rests, pace.count()), (vec![200, 400, 800, 1600], 62));
+        pace.delivered();
+        pace.answered(62, 1000, None);
+        assert_eq!((pace.count(), pace.failed(0.0)), (124, RETRY.0));
     }
 }

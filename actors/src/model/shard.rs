@@ -226,10 +226,14 @@ impl ShardMachine {
     }
 
     /// SLS told the cursor of the oldest log kept. Answers with the gap to deliver, if this was a jump.
-    pub fn oldest_cursor(&mut self, oldest: Cursor) -> Verdict {
+    pub fn oldest_cursor(&mut self, now: Instant, oldest: Cursor, jitter: f64) -> Verdict {
         self.job_running = false;
         let stage = std::mem::replace(&mut self.stage, Stage::Reading { cursor: oldest.clone() });
         let Stage::NeedOldest { lost } = stage else { return Verdict::Drop };
+        if lost == oldest {
+            self.rest_after_failure(now, jitter);
+            return Verdict::Odd("the cursor of the oldest log is refused as invalid");
+        }
         let reason = "the logs were not kept long enough: the checkpoint is older than the oldest log";
         self.enter_gap(Gap { from: lost, to: oldest, reason })
     }
@@ -332,6 +336,9 @@ impl ShardMachine {
     pub fn settled(&mut self, now: Instant, generation: Generation, sequence: Sequence, delivered: bool, jitter: f64) {
         let had_failed = self.ledger.has_failed();
         self.ledger.settle(generation, sequence, delivered);
+        if delivered {
+            self.pace.delivered();
+        }
         if self.ledger.has_failed() && !had_failed {
             self.rest_after_failure(now, jitter);
         }
@@ -403,7 +410,7 @@ impl ShardMachine {
     /// There was no room for an answer (rule M2): reserve its size in turn and pull the same groups, or fewer.
     fn make_room(&mut self, answer: &Answer) {
         if answer.memory > self.memory.most && answer.log_groups > 1 {
-            self.pace.halve();
+            self.pace.ask_for(answer.log_groups / 2);
         } else {
             self.memory.recent = answer.memory.min(self.memory.most);
             self.pace.ask_for(answer.log_groups);
@@ -470,7 +477,7 @@ mod tests {
         assert_eq!(shard.next(now), Next::Wait(None), "one job at a time");
         shard.checkpoint(None);
         assert_eq!(shard.next(now), Next::Start(Job::OldestCursor));
-        assert_eq!(shard.oldest_cursor(cursor(5)), Verdict::Drop);
+        assert_eq!(shard.oldest_cursor(now, cursor(5), 0.0), Verdict::Drop);
         assert!(matches!(shard.next(now), Next::Start(Job::Pull { cursor: c, count: 1000, .. }) if c == cursor(5)));
     }
 
@@ -566,7 +573,9 @@ mod tests {
         let mut shard = reading(1, now);
         shard.cursor_invalid();
         assert_eq!(shard.next(now), Next::Start(Job::OldestCursor));
-        let Verdict::Gap(generation, sequence, gap) = shard.oldest_cursor(cursor(8)) else { panic!("no gap") };
+        let Verdict::Gap(generation, sequence, gap) = shard.oldest_cursor(now, cursor(8), 0.0) else {
+            panic!("no gap")
+        };
         assert_eq!((gap.from, gap.to), (cursor(1), cursor(8)));
         assert_eq!(shard.take_ready(), None, "not before the gap record is confirmed");
         shard.settled(now, generation, sequence, true, 0.0);
@@ -631,5 +640,19 @@ mod tests {
         huge.raw_bytes = MAX_RAW_BYTES + 1;
         assert!(matches!(shard.answered(now, now, &huge, false, 0.0), Verdict::Gap(..)));
         assert!(matches!(shard.next(now), Next::Start(Job::Pull { cursor: c, .. }) if c == cursor(1)));
+    }
+
+    #[test]
+    fn l7_a_refused_oldest_cursor_is_an_error_and_no_flood_of_gaps() {
+        let now = Instant::now();
+        let mut shard = reading(1, now);
+        shard.cursor_invalid();
+        assert_eq!(shard.next(now), Next::Start(Job::OldestCursor));
+        assert!(matches!(shard.oldest_cursor(now, cursor(8), 0.0), Verdict::Gap(..)));
+        assert!(matches!(shard.next(now), Next::Start(Job::Pull { .. })));
+        shard.cursor_invalid();
+        assert_eq!(shard.next(now), Next::Start(Job::OldestCursor));
+        assert!(matches!(shard.oldest_cursor(now, cursor(8), 0.0), Verdict::Odd(_)));
+        assert!(matches!(shard.next(now), Next::Wait(Some(until)) if until > now));
     }
 }
