@@ -112,6 +112,8 @@ struct Housekeeping {
 const COMMIT_LIMIT: Duration = Duration::from_secs(10);
 /// Pause before a failed commit is sent again.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
+/// When a consumer without shards looks again whether it has some to list.
+const LIST_SHARDS_SOON: Duration = Duration::from_secs(1);
 /// How often the group's settings are read again (rule L2), and a checkpoint is looked at (rule U9).
 const READ_GROUP_EVERY: Duration = Duration::from_secs(60);
 
@@ -349,6 +351,10 @@ impl Coordinator {
         if let Some(fetcher) = self.fetchers.remove(&shard) {
             self.routing.release(fetcher.worker);
         }
+        if how == Some(ShardEnd::ShardGone) {
+            // Rule L7: SLS takes no commit for a shard that it does not know.
+            self.commits.end(shard);
+        }
         let decisions = match how {
             Some(_) => self.leases.fetcher_ended(now(), shard, epoch),
             None => self.leases.fetcher_lost(now(), shard, epoch),
@@ -405,8 +411,11 @@ impl Coordinator {
 
     /// Looks for shards that have become read-only (rule L5). Without the right to list, they are just polled.
     fn list_shards(&mut self, at: Instant, ctx: &mut Context<Self>) {
-        if self.housekeeping.listing || at < self.housekeeping.list_shards_at || self.leases.is_empty() {
-            self.housekeeping.list_shards_at = self.housekeeping.list_shards_at.max(at + Duration::from_millis(100));
+        if self.housekeeping.listing || at < self.housekeeping.list_shards_at {
+            return;
+        }
+        if self.leases.is_empty() {
+            self.housekeeping.list_shards_at = at + LIST_SHARDS_SOON;
             return;
         }
         self.housekeeping.listing = true;
@@ -581,8 +590,9 @@ impl Handler<CheckpointReady> for Coordinator {
         }
         let was_waiting = self.commits.next_event();
         self.commits.ready(ready.shard, ready.epoch, ready.cursor, ready.even_if_unchanged);
-        // The timer is armed anew only when this position is due before anything else that waits.
-        if was_waiting.is_none() || self.commits.next_event() < was_waiting {
+        // The timer is armed anew only when this position is due before anything else that waits. While a commit is in
+        // flight its end does so: positions come much more often.
+        if self.commits.next_event().is_some_and(|due| was_waiting.is_none_or(|waiting| due < waiting)) {
             self.work(ctx);
         }
     }
