@@ -244,14 +244,18 @@ impl Running {
     async fn until_ended(mut self) -> Ended {
         let panicked = |actor: String| Err(ForwarderError::Panicked { actor });
         let mut workers_ended = self.workers_ended;
-        let outcome = tokio::select! {
-            outcome = &mut self.coordinator_ended => outcome.unwrap_or_else(|_| panicked("coordinator".to_owned())),
-            (_, worker, _) = select_all(&mut workers_ended) => {
-                // Nobody is left to replace what ends there: the shards go to others.
-                self.coordinator.do_send(StopForwarder { within: Duration::ZERO });
-                panicked(format!("pipeline {worker}"))
+        let (outcome, gone) = tokio::select! {
+            outcome = &mut self.coordinator_ended => {
+                (outcome.unwrap_or_else(|_| panicked("coordinator".to_owned())), None)
             }
+            (_, worker, _) = select_all(&mut workers_ended) => (panicked(format!("pipeline {worker}")), Some(worker)),
         };
+        if let Some(worker) = gone {
+            // Nobody is left to replace what ends there: the shards go to others.
+            self.coordinator.do_send(StopForwarder { within: Duration::ZERO });
+            // Its end was told; to wait for it once more would be a panic.
+            workers_ended.swap_remove(worker);
+        }
         let deadline = Instant::now() + CLOSE_LIMIT;
         for pipeline in self.pipelines {
             pipeline.do_send(ClosePipeline { deadline });
