@@ -225,8 +225,8 @@ fn refuses_the_certificate(bad: impl Fn(&Certificates) -> Identity, words: &[&st
     for word in words {
         forwarder.process.says(word);
     }
-    // Rule U7: the line to add, with the fingerprint.
-    forwarder.process.says("pin_sha256");
+    // Rule U7: the fingerprint, beside the line to add.
+    forwarder.process.says("certificate SHA-256");
     let summary = first.finish();
     assert_eq!(summary["messages"], 0, "{summary}");
     let second = certificates.receiver("good", address, &[]);
@@ -240,23 +240,26 @@ fn an_unknown_authority_is_refused() {
     let stranger = |_: &Certificates| {
         Authority::new("unknown authority").unwrap().issue(&["localhost", "127.0.0.1"], Validity::Now).unwrap()
     };
-    refuses_the_certificate(stranger, &["authority"]);
+    refuses_the_certificate(stranger, &["signed by an unknown authority", "destination.tls.pin_sha256 ="]);
 }
 
 #[test]
 fn a_wrong_host_name_is_refused() {
     let other = |own: &Certificates| own.trusted.issue(&["siem.example.com"], Validity::Now).unwrap();
-    refuses_the_certificate(other, &["siem.example.com"]);
+    refuses_the_certificate(other, &["is for siem.example.com", "destination.tls.server_name ="]);
 }
 
 #[test]
 fn an_expired_certificate_is_refused() {
-    refuses_the_certificate(|own| own.issue(Validity::Expired), &["expired"]);
+    refuses_the_certificate(|own| own.issue(Validity::Expired), &["expired on", "destination.tls.pin_sha256 ="]);
 }
 
 #[test]
 fn a_self_signed_certificate_is_refused() {
-    refuses_the_certificate(|_| self_signed(&["localhost", "127.0.0.1"]).unwrap(), &["self-signed"]);
+    refuses_the_certificate(
+        |_| self_signed(&["localhost", "127.0.0.1"]).unwrap(),
+        &["is signed by itself", "destination.tls.pin_sha256 ="],
+    );
 }
 
 #[test]
@@ -300,7 +303,7 @@ fn a_client_certificate_refused_under_tls_1_3_confirms_nothing() {
         ("destination.tls.client_key", key.as_str()),
     ];
     let mut forwarder = Forwarder::start(&hub, address, "tls", &settings);
-    forwarder.process.says("client certificate");
+    forwarder.process.says("refuses our client certificate");
     let group = hub.logstore()["groups"][crate::hub::GROUP].clone();
     for shard in group["shards"].as_array().into_iter().flatten() {
         assert_eq!(shard["checkpoint"], "", "something was committed: {group}");
