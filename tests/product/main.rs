@@ -4,6 +4,7 @@
 mod clients;
 mod delivery;
 mod embedding;
+mod examples;
 mod forwarder;
 mod harness;
 mod hub;
