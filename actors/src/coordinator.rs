@@ -10,6 +10,7 @@ mod summary;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use actix::{
@@ -34,6 +35,7 @@ use crate::model::commit::{CommitTable, Order};
 use crate::model::ids::{Epoch, ShardId};
 use crate::model::lease::{Decision, LeaseTable};
 use crate::model::routing::Routing;
+use crate::model::watchdog::Watchdog;
 use crate::ports::LogHub;
 use crate::trouble::{EventSink, Troubles, code_of, send, sentence};
 use crate::watch::ActorName;
@@ -106,6 +108,8 @@ struct Housekeeping {
     listing: bool,
     read_group_at: Instant,
     reading_group: bool,
+    watch_at: Instant,
+    watchdog: Watchdog,
 }
 
 /// How long one commit may take before the newest position is committed instead (rule L3).
@@ -116,6 +120,9 @@ const COMMIT_RETRY: Duration = Duration::from_secs(1);
 const LIST_SHARDS_SOON: Duration = Duration::from_secs(1);
 /// How often the group's settings are read again (rule L2), and a checkpoint is looked at (rule U9).
 const READ_GROUP_EVERY: Duration = Duration::from_secs(60);
+
+/// Time between two looks at the workers (rule L9).
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
@@ -138,6 +145,8 @@ impl Coordinator {
                 listing: false,
                 read_group_at: now() + READ_GROUP_EVERY,
                 reading_group: false,
+                watch_at: now() + WATCH_EVERY,
+                watchdog: Watchdog::default(),
             },
             summary: Summary::new(now(), parts.config.summary_interval),
             troubles: Troubles::new(log.clone(), parts.events.clone()),
@@ -204,6 +213,9 @@ impl Coordinator {
             self.read_group(at, ctx);
         }
         self.write_summary(at, ctx);
+        if let Some(worker) = self.hung_worker(at) {
+            return self.end(Err(ForwarderError::WorkerHung { worker }), ctx);
+        }
         if self.phase == Phase::Stopping && (self.leases.is_empty() || self.stop_deadline.is_some_and(|d| at >= d)) {
             return self.end(Ok(()), ctx);
         }
@@ -222,7 +234,12 @@ impl Coordinator {
             (!self.housekeeping.reading_group).then_some(self.housekeeping.read_group_at),
             self.stop_deadline,
         ];
-        let due = of_member.into_iter().flatten().filter(|_| member).chain([self.summary.due()]).min();
+        let due = of_member
+            .into_iter()
+            .flatten()
+            .filter(|_| member)
+            .chain([self.summary.due(), self.housekeeping.watch_at])
+            .min();
         let wait = due.map_or(Duration::from_secs(1), |due| due.saturating_duration_since(at));
         // A floor, so that something due that cannot be done yet never burns a core (actix fact 16).
         self.timer = Some(ctx.run_later(wait.max(Duration::from_millis(5)), |act, ctx| {
@@ -478,6 +495,16 @@ impl Coordinator {
         }));
     }
 
+    /// L9: heartbeats must not outlive a worker that hangs, because only silence makes SLS free the shards it holds.
+    fn hung_worker(&mut self, at: Instant) -> Option<usize> {
+        if at < self.housekeeping.watch_at {
+            return None;
+        }
+        self.housekeeping.watch_at = at + WATCH_EVERY;
+        let beats = self.workers.iter().map(|worker| worker.beats.load(Ordering::Relaxed));
+        self.housekeeping.watchdog.tick(beats)
+    }
+
     fn write_summary(&mut self, at: Instant, ctx: &mut Context<Self>) {
         if self.summary.due() <= at {
             if self.phase == Phase::AwaitingReceiver {
@@ -534,7 +561,7 @@ impl Coordinator {
         self.phase = Phase::Ended;
         match &outcome {
             Ok(()) => info!(self.log, "left the consumer group"; "commits" => self.counters.commits.get()),
-            Err(refused) => error!(self.log, "cannot start: {}", refused),
+            Err(why) => error!(self.log, "cannot go on: {}", why),
         }
         if let Some(ended) = self.ended.take() {
             // The assembly may have given up waiting.

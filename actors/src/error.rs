@@ -23,6 +23,12 @@ pub enum ForwarderError {
         /// Which.
         actor: String,
     },
+    /// A worker has done nothing for half a minute, not even tick (rule L9).
+    #[error("worker {worker} hangs; heartbeats have stopped, so that its shards go to other consumers")]
+    WorkerHung {
+        /// Which.
+        worker: usize,
+    },
     /// A worker thread could not be started.
     #[error("cannot start a worker thread: {0}")]
     Thread(String),

@@ -1,6 +1,7 @@
 //! The forwarder as a whole: built from settings, started, watched through a handle.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use actix::{Addr, Recipient};
@@ -154,10 +155,11 @@ impl ForwarderBuilder {
             actor_ended: coordinator.clone().recipient(),
         };
         let pace = shared_pace(&config.destination);
-        let (mut pipelines, mut workers_ended) = (Vec::new(), Vec::new());
+        let (mut pipelines, mut workers, mut workers_ended) = (Vec::new(), Vec::new(), Vec::new());
         for worker in 0..placement.workers() {
             let (worker_ended, ended) = oneshot::channel();
             workers_ended.push(ended);
+            let beats = Arc::new(AtomicU64::new(0));
             let parts = PipelineParts {
                 worker,
                 config: Arc::clone(&config),
@@ -168,13 +170,18 @@ impl ForwarderBuilder {
                 events: self.events.clone(),
                 coordinator: handle.clone(),
                 log: log.clone(),
+                beats: Arc::clone(&beats),
                 ended: worker_ended,
             };
-            pipelines.push(placement.on_worker(worker, move |_| Pipeline::new(parts)));
+            let pipeline = placement.on_worker(worker, move |_| Pipeline::new(parts));
+            workers.push(WorkerHandle {
+                start: pipeline.clone().recipient(),
+                open: pipeline.clone().recipient(),
+                beats,
+            });
+            pipelines.push(pipeline);
         }
-        let worker_handle =
-            |p: &Addr<Pipeline>| WorkerHandle { start: p.clone().recipient(), open: p.clone().recipient() };
-        coordinator.do_send(BeginJoining { workers: pipelines.iter().map(worker_handle).collect() });
+        coordinator.do_send(BeginJoining { workers });
 
         let (tell_ended, watch_ended) = watch::channel(None);
         let running = Running {
@@ -256,6 +263,11 @@ impl Running {
             // Its end was told; to wait for it once more would be a panic.
             workers_ended.swap_remove(worker);
         }
+        if let Err(ForwarderError::WorkerHung { .. }) = outcome {
+            // Its thread cannot be joined; the process is expected to end.
+            send(&self.events, ForwarderEvent::Ended);
+            return outcome.map(|()| self.counters.snapshot());
+        }
         let deadline = Instant::now() + CLOSE_LIMIT;
         for pipeline in self.pipelines {
             pipeline.do_send(ClosePipeline { deadline });
@@ -266,7 +278,9 @@ impl Running {
                 warn!(self.log, "a worker does not end");
             }
         }
-        self.placement.end().await;
+        if tokio::time::timeout(Duration::from_secs(5), self.placement.end()).await.is_err() {
+            warn!(self.log, "a worker's thread does not end and is left behind");
+        }
         send(&self.events, ForwarderEvent::Ended);
         outcome.map(|()| self.counters.snapshot())
     }

@@ -3,6 +3,7 @@
 //! A command is an imperative, a fact a past participle. `Debug` shows ids and counts, never contents.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use actix::{Message, Recipient};
@@ -34,6 +35,8 @@ pub struct WorkerHandle {
     pub start: Recipient<StartShard>,
     /// Opens a connection to the receiver before there is anything to send.
     pub open: Recipient<OpenConnection>,
+    /// Bumped by the worker once a second (rule L9).
+    pub beats: Arc<AtomicU64>,
 }
 
 /// Coordinator → pipeline: read this shard, which we hold since now. One per acquisition; may not be lost (a lost one

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, Recipient};
@@ -49,6 +50,8 @@ pub struct PipelineParts {
     pub coordinator: CoordinatorHandle,
     /// Logger.
     pub log: Logger,
+    /// Bumped once a second, as a sign of life (rule L9).
+    pub beats: Arc<AtomicU64>,
     /// Resolved when everything of this worker has ended; dropped by a panic.
     pub ended: oneshot::Sender<()>,
 }
@@ -74,7 +77,7 @@ pub struct CoordinatorHandle {
 /// - **mailbox**: control messages only
 /// - **in**: `StartShard`, `OpenConnection`, `ActorEnded`, `ClosePipeline`
 /// - **out**: `FetcherStarted`, `UseFormatter`, `OpenConnection`, `CloseConnection`, `EndFormatter`
-/// - **timers**: one, before a generation is replaced
+/// - **timers**: one a second, as a sign of life; one before a generation is replaced
 /// - **watched by**: the assembly, which ends the forwarder if it panics
 pub struct Pipeline {
     worker: usize,
@@ -98,6 +101,7 @@ pub struct Pipeline {
     open_wanted: bool,
     fetchers: BTreeMap<ShardId, Recipient<UseFormatter>>,
     closing: bool,
+    beats: Arc<AtomicU64>,
     log: Logger,
     ended: Option<oneshot::Sender<()>>,
 }
@@ -116,6 +120,8 @@ pub struct ClosePipeline {
     pub deadline: Instant,
 }
 
+/// Time between two signs of life.
+const BEAT: Duration = Duration::from_secs(1);
 /// First and longest pause before a generation is replaced.
 const REPLACE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
@@ -144,9 +150,15 @@ impl Pipeline {
             open_wanted: false,
             fetchers: BTreeMap::new(),
             closing: false,
+            beats: parts.beats,
             log: parts.log.new(o!("worker" => parts.worker)),
             ended: Some(parts.ended),
         }
+    }
+
+    fn beat(&mut self, ctx: &mut Context<Self>) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
+        ctx.run_later(BEAT, Self::beat);
     }
 
     fn guard(&mut self, actor: ActorName, ctx: &mut Context<Self>) -> ExitGuard {
@@ -234,6 +246,7 @@ impl Actor for Pipeline {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
+        self.beat(ctx);
         self.start_chain(ctx);
     }
 }

@@ -15,3 +15,4 @@ pub mod pull_pace;
 pub mod routing;
 pub mod session;
 pub mod shard;
+pub mod watchdog;
