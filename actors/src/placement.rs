@@ -2,6 +2,8 @@
 
 use actix::{Actor, Addr, Arbiter, ArbiterHandle, Context};
 
+use tokio::sync::oneshot;
+
 use crate::error::ForwarderError;
 
 /// Where the actors of one forwarder run.
@@ -68,9 +70,14 @@ impl Placement {
         for arbiter in workers.into_iter().chain([coordinator]) {
             let handle: ArbiterHandle = arbiter.handle();
             handle.stop();
-            // actix fact 18: joining blocks, and an arbiter is not stopped by drop.
-            let joined = tokio::task::spawn_blocking(move || arbiter.join()).await;
-            debug_assert!(joined.is_ok(), "an arbiter's thread panicked");
+            // actix fact 18: joining blocks, and an arbiter is not stopped by drop. A thread of its own waits, because
+            // a runtime that ends waits for its blocking tasks, and this one may never be done.
+            let (joined, done) = oneshot::channel();
+            std::thread::spawn(move || {
+                let _ = arbiter.join();
+                let _ = joined.send(());
+            });
+            let _ = done.await;
         }
     }
 }
