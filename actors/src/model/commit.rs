@@ -28,6 +28,8 @@ struct Slot {
     wanted: Option<Wanted>,
     in_flight: Option<Cursor>,
     committed: Option<Cursor>,
+    /// The last commit failed, which SLS may have stored nevertheless.
+    in_doubt: bool,
     not_before: Instant,
 }
 
@@ -58,7 +60,8 @@ impl CommitTable {
     pub fn begin(&mut self, now: Instant, shard: ShardId, epoch: Epoch) {
         self.end(shard);
         let not_before = now + self.interval;
-        self.slots.insert(shard, Slot { epoch, wanted: None, in_flight: None, committed: None, not_before });
+        self.slots
+            .insert(shard, Slot { epoch, wanted: None, in_flight: None, committed: None, in_doubt: false, not_before });
     }
 
     /// Everything before `cursor` is settled. A position of another epoch is ignored.
@@ -108,6 +111,7 @@ impl CommitTable {
         }
         let Some(slot) = self.slots.get_mut(&order.shard).filter(|slot| slot.epoch == order.epoch) else { return };
         slot.in_flight = None;
+        slot.in_doubt = !stored;
         if stored {
             slot.committed = Some(order.cursor.clone());
             slot.forget_unchanged();
@@ -129,7 +133,7 @@ impl CommitTable {
 
     /// What SLS has to answer for the shard's checkpoint, if nothing is under way that could change it.
     pub fn stored(&self, shard: ShardId) -> Option<(Epoch, &Cursor)> {
-        let slot = self.slots.get(&shard).filter(|slot| slot.in_flight.is_none())?;
+        let slot = self.slots.get(&shard).filter(|slot| slot.in_flight.is_none() && !slot.in_doubt)?;
         slot.committed.as_ref().map(|cursor| (slot.epoch, cursor))
     }
 
@@ -260,5 +264,17 @@ mod tests {
         assert!(table.is_done(ShardId(0), Epoch(1)), "the same position came while it was being committed");
         table.ready(ShardId(0), Epoch(1), cursor(1), false);
         assert!(table.is_done(ShardId(0), Epoch(1)));
+    }
+
+    #[test]
+    fn u9_a_commit_that_failed_may_have_been_stored_and_accuses_nobody() {
+        let now = Instant::now();
+        let mut table = table(now, 1);
+        for (n, stored) in [(1, true), (2, false)] {
+            table.ready(ShardId(0), Epoch(1), cursor(n), false);
+            let order = next(&mut table, now + n * INTERVAL).expect("due");
+            table.ended(now + n * INTERVAL, &order, stored, RETRY);
+        }
+        assert_eq!(table.stored(ShardId(0)), None);
     }
 }
