@@ -66,6 +66,8 @@ pub struct Coordinator {
     housekeeping: Housekeeping,
     summary: Summary,
     troubles: Troubles,
+    /// Of commits, which heartbeats that are answered do not end.
+    commit_troubles: Troubles,
     counters: Arc<Counters>,
     events: EventSink,
     log: Logger,
@@ -150,6 +152,7 @@ impl Coordinator {
             },
             summary: Summary::new(now(), parts.config.summary_interval),
             troubles: Troubles::new(log.clone(), parts.events.clone()),
+            commit_troubles: Troubles::new(log.clone(), parts.events.clone()),
             config: parts.config,
             hub: parts.hub,
             heartbeats: parts.heartbeats,
@@ -217,6 +220,10 @@ impl Coordinator {
             return self.end(Err(ForwarderError::WorkerHung { worker }), ctx);
         }
         if self.phase == Phase::Stopping && (self.leases.is_empty() || self.stop_deadline.is_some_and(|d| at >= d)) {
+            if !self.leases.is_empty() {
+                warn!(self.log, "the time to stop is over; what is not committed will be sent again";
+                    "shards" => self.leases.held().count());
+            }
             return self.end(Ok(()), ctx);
         }
         self.arm(at, ctx);
@@ -396,21 +403,30 @@ impl Coordinator {
 
     fn commit_ended(&mut self, order: &Order, outcome: Result<(), SlsError>, ctx: &mut Context<Self>) {
         let at = now();
+        let is_ours = self.leases.may_commit(at, order.shard, order.epoch);
         self.commits.ended(at, order, outcome.is_ok(), COMMIT_RETRY);
         match outcome {
             Ok(()) => {
                 self.counters.commits.add(1);
                 self.summary.committed(at);
+                for code in [Code::SlsDown, Code::SlsRefused, Code::ClockSkew, Code::Quota] {
+                    self.commit_troubles.recovered(at, code);
+                }
                 debug!(self.log, "committed"; "shard" => order.shard.0, "epoch" => order.epoch.0, "cursor" => %order.cursor);
             }
             Err(error) if error.code_is("ConsumerNotMatch") => {
                 let decisions = self.leases.lose(order.shard, order.epoch);
                 self.carry_out(decisions, ctx);
             }
-            Err(error) if error.class() == ErrorClass::LeaseLost => self.lose_all(ctx),
+            // Of a commit under a former lease it says nothing about the leases of now.
+            Err(error) if error.class() == ErrorClass::LeaseLost => {
+                if is_ours {
+                    self.lose_all(ctx);
+                }
+            }
             Err(error) => {
                 let what = format!("cannot commit shard {}: {}", order.shard, sentence(&error));
-                self.troubles.report(at, code_of(&error), &what);
+                self.commit_troubles.report(at, code_of(&error), &what);
             }
         }
         self.release_if_committed(order.shard, order.epoch, ctx);
@@ -515,6 +531,7 @@ impl Coordinator {
             } else {
                 self.summary.oldest_s = None;
             }
+            self.summary.is_member = self.leases.confirmed_at().is_some();
             let status = self.status();
             self.summary.write(at, &self.log, &status);
         }
@@ -612,7 +629,8 @@ impl Handler<CheckpointReady> for Coordinator {
     type Result = ();
 
     fn handle(&mut self, ready: CheckpointReady, ctx: &mut Context<Self>) {
-        if self.summary.settled(ready.shard, ready.received_s) {
+        let delivered = self.counters.batches_delivered.get() > 0;
+        if self.summary.settled(ready.shard, ready.received_s, delivered) {
             info!(self.log, "the first batch is confirmed"; "shard" => ready.shard.0, "level" => self.level.as_str());
         }
         let was_waiting = self.commits.next_event();

@@ -24,6 +24,8 @@ pub(super) struct Summary {
     pub(super) ttl_days: Option<u32>,
     /// When SLS received the oldest log that is not committed, while we wait for the receiver.
     pub(super) oldest_s: Option<i64>,
+    /// A heartbeat was answered, and the leases that came with it have not run out.
+    pub(super) is_member: bool,
     /// The group's timeout.
     pub(super) group_timeout: Duration,
 }
@@ -44,6 +46,7 @@ impl Summary {
             headline: String::new(),
             ttl_days: None,
             oldest_s: None,
+            is_member: false,
             group_timeout: Duration::ZERO,
         }
     }
@@ -56,12 +59,12 @@ impl Summary {
         self.last_commit = Some(at);
     }
 
-    /// Everything up to what SLS received at that second is settled. Says whether this is the first time.
-    pub(super) fn settled(&mut self, shard: ShardId, received_s: Option<i64>) -> bool {
+    /// Everything up to what SLS received at that second is settled. Says whether this is the first time with a batch.
+    pub(super) fn settled(&mut self, shard: ShardId, received_s: Option<i64>, delivered: bool) -> bool {
         if let Some(received_s) = received_s {
             self.received_s.insert(shard, received_s);
         }
-        !std::mem::replace(&mut self.any_settled, true)
+        delivered && !std::mem::replace(&mut self.any_settled, true)
     }
 
     /// The worst lag over these shards, in seconds.
@@ -117,6 +120,9 @@ impl Summary {
             (Phase::Stopping, _) => "stopping".to_owned(),
             (Phase::Ended, _) => "ended".to_owned(),
             (Phase::Member, ReceiverState::Down { why }) => format!("the receiver is down: {why}"),
+            (Phase::Member, _) if !self.is_member => {
+                "waiting for SLS to answer a heartbeat: no shard is held".to_owned()
+            }
             (Phase::Member, _) if status.shards.is_empty() => format!(
                 "standby: other consumers of the group hold all shards; a shard comes here when its holder gives it \
                  back, or {} s after its holder has fallen silent",
