@@ -4,13 +4,13 @@
 //! checkpoint is due; the actor carries out what they answer. Everything that waits for SLS is a future of the context,
 //! so a request that hangs delays nothing else (rule L3).
 
+mod housekeeping;
 mod join;
 mod summary;
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use actix::{
@@ -20,6 +20,7 @@ use actix::{
 use slog::{Logger, debug, error, info, o, warn};
 use tokio::sync::oneshot;
 
+use self::housekeeping::Housekeeping;
 use self::join::{Joined, Membership, join};
 use self::summary::Summary;
 use crate::config::{Confirmation, ForwarderConfig};
@@ -35,12 +36,11 @@ use crate::model::commit::{CommitTable, Order};
 use crate::model::ids::{Epoch, ShardId};
 use crate::model::lease::{Decision, LeaseTable};
 use crate::model::routing::Routing;
-use crate::model::watchdog::Watchdog;
 use crate::ports::LogHub;
 use crate::trouble::{EventSink, Troubles, code_of, send, sentence};
 use crate::watch::ActorName;
 use crate::wire::sls::error::{ErrorClass, SlsError};
-use crate::wire::sls::reply::{ConsumerGroup, ShardInfo};
+use crate::wire::sls::reply::ConsumerGroup;
 
 /// Heartbeats, owns the leases, commits.
 ///
@@ -104,28 +104,10 @@ struct Fetcher {
     early: Vec<ShardCommand>,
 }
 
-/// What is looked at from time to time.
-struct Housekeeping {
-    list_shards_at: Instant,
-    listing: bool,
-    read_group_at: Instant,
-    reading_group: bool,
-    watch_at: Instant,
-    watchdog: Watchdog,
-}
-
 /// How long one commit may take before the newest position is committed instead (rule L3).
 const COMMIT_LIMIT: Duration = Duration::from_secs(10);
 /// Pause before a failed commit is sent again.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
-/// When a consumer without shards looks again whether it has some to list.
-const LIST_SHARDS_SOON: Duration = Duration::from_secs(1);
-/// How often the group's settings are read again (rule L2), and a checkpoint is looked at (rule U9).
-const READ_GROUP_EVERY: Duration = Duration::from_secs(60);
-
-/// Time between two looks at the workers (rule L9).
-const WATCH_EVERY: Duration = Duration::from_secs(1);
-
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
@@ -142,14 +124,7 @@ impl Coordinator {
             level: parts.level,
             workers: Vec::new(),
             routing: Routing::new(1),
-            housekeeping: Housekeeping {
-                list_shards_at: now(),
-                listing: false,
-                read_group_at: now() + READ_GROUP_EVERY,
-                reading_group: false,
-                watch_at: now() + WATCH_EVERY,
-                watchdog: Watchdog::default(),
-            },
+            housekeeping: Housekeeping::new(now()),
             summary: Summary::new(now(), parts.config.summary_interval),
             troubles: Troubles::new(log.clone(), parts.events.clone()),
             commit_troubles: Troubles::new(log.clone(), parts.events.clone()),
@@ -438,87 +413,6 @@ impl Coordinator {
             let decisions = self.leases.released(shard, epoch);
             self.carry_out(decisions, ctx);
         }
-    }
-
-    // ---- housekeeping ----------------------------------------------------------------------------------------
-
-    /// Looks for shards that have become read-only (rule L5). Without the right to list, they are just polled.
-    fn list_shards(&mut self, at: Instant, ctx: &mut Context<Self>) {
-        if self.housekeeping.listing || at < self.housekeeping.list_shards_at {
-            return;
-        }
-        if self.leases.is_empty() {
-            self.housekeeping.list_shards_at = at + LIST_SHARDS_SOON;
-            return;
-        }
-        self.housekeeping.listing = true;
-        self.housekeeping.list_shards_at = at + self.leases.interval();
-        let request = self.hub.list_shards();
-        ctx.spawn(request.into_actor(self).map(move |outcome, act, _| {
-            act.housekeeping.listing = false;
-            match outcome {
-                Ok(shards) => act.shards_listed(&shards, at),
-                Err(error) => debug!(act.log, "cannot list the shards: {}", error),
-            }
-        }));
-    }
-
-    fn shards_listed(&mut self, shards: &[ShardInfo], listed_at: Instant) {
-        for info in shards.iter().filter(|info| info.readonly) {
-            if let Some(epoch) = self.fetchers.get(&info.shard).map(|fetcher| fetcher.epoch) {
-                self.command(info.shard, epoch, ShardCommand::NoteReadonly { listed_at: listed_at.into() });
-            }
-        }
-    }
-
-    fn read_group(&mut self, at: Instant, ctx: &mut Context<Self>) {
-        if self.housekeeping.reading_group || at < self.housekeeping.read_group_at {
-            return;
-        }
-        self.housekeeping.reading_group = true;
-        self.housekeeping.read_group_at = at + READ_GROUP_EVERY;
-        self.check_name(ctx);
-        let request = self.hub.list_consumer_groups();
-        ctx.spawn(request.into_actor(self).map(|outcome, act, _| {
-            act.housekeeping.reading_group = false;
-            let name = &act.config.source.consumer_group;
-            match outcome.map(|groups| groups.into_iter().find(|group| group.name == *name)) {
-                Ok(Some(group)) => act.group_timeout_is(Duration::from_secs(group.timeout_s.into())),
-                Ok(None) => {}
-                Err(error) => debug!(act.log, "cannot read the group's settings: {}", error),
-            }
-        }));
-    }
-
-    /// U9: a checkpoint that somebody else moved although we hold the shard means that two processes share our name.
-    /// One shard at a time is enough, since they would share all.
-    fn check_name(&mut self, ctx: &mut Context<Self>) {
-        let stored =
-            |(shard, _): &(ShardId, Epoch)| self.commits.stored(*shard).map(|(epoch, at)| (*shard, epoch, at.clone()));
-        let Some((shard, epoch, ours)) = self.leases.held().find_map(|held| stored(&held)) else { return };
-        let request = self.hub.get_checkpoint(shard);
-        ctx.spawn(request.into_actor(self).map(move |outcome, act, _| {
-            let Ok(found) = outcome else { return };
-            let unchanged = act.commits.stored(shard) == Some((epoch, &ours));
-            if unchanged && found.cursor.as_ref() != Some(&ours) {
-                let what = format!(
-                    "the checkpoint of shard {shard} was moved by somebody else while we hold it: another process \
-                     consumes as {:?}; give each a source.consumer_name of its own",
-                    act.config.source.consumer_name
-                );
-                act.troubles.report(now(), Code::ConsumerNameShared, &what);
-            }
-        }));
-    }
-
-    /// L9: heartbeats must not outlive a worker that hangs, because only silence makes SLS free the shards it holds.
-    fn hung_worker(&mut self, at: Instant) -> Option<usize> {
-        if at < self.housekeeping.watch_at {
-            return None;
-        }
-        self.housekeeping.watch_at = at + WATCH_EVERY;
-        let beats = self.workers.iter().map(|worker| worker.beats.load(Ordering::Relaxed));
-        self.housekeeping.watchdog.tick(beats)
     }
 
     fn write_summary(&mut self, at: Instant, ctx: &mut Context<Self>) {

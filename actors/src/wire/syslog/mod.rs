@@ -3,5 +3,4 @@
 pub mod framing;
 pub mod gap;
 pub mod parse;
-pub mod priority;
 pub mod rfc5424;
