@@ -9,12 +9,8 @@ use crate::config::Framing;
 pub fn next_frame(framing: Framing, bytes: &[u8]) -> Option<(usize, std::ops::Range<usize>)> {
     match framing {
         Framing::OctetCounting => {
-            let digits = bytes.iter().take(20).position(|b| !b.is_ascii_digit())?;
-            if bytes[digits] != b' ' {
-                return None;
-            }
-            let len: usize = std::str::from_utf8(&bytes[..digits]).ok()?.parse().ok()?;
-            let (start, end) = (digits + 1, (digits + 1).checked_add(len)?);
+            let (start, len) = octet_count(bytes)?;
+            let end = start.checked_add(len)?;
             (end <= bytes.len()).then_some((end, start..end))
         }
         Framing::Lf => {
@@ -22,6 +18,15 @@ pub fn next_frame(framing: Framing, bytes: &[u8]) -> Option<(usize, std::ops::Ra
             Some((end + 1, 0..end))
         }
     }
+}
+
+/// The count at the start of an octet-counted frame, whole or not: where the message begins, and its length.
+pub fn octet_count(bytes: &[u8]) -> Option<(usize, usize)> {
+    let digits = bytes.iter().take(20).position(|b| !b.is_ascii_digit())?;
+    if bytes[digits] != b' ' {
+        return None;
+    }
+    Some((digits + 1, std::str::from_utf8(&bytes[..digits]).ok()?.parse().ok()?))
 }
 
 /// Why a stream is not framed; the position counts from the start of the connection.
