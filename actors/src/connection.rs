@@ -20,7 +20,7 @@ use crate::model::backoff::Backoff;
 use crate::model::outage::{Outage, Say};
 use crate::model::pacing::TokenBucket;
 use crate::model::session::{Piece, Session, SessionTimes, Settled};
-use crate::ports::{Dial, DialError, Transport};
+use crate::ports::{Dial, DialError, Renewal, Transport};
 use crate::ticket::FailReason;
 use crate::watch::ExitGuard;
 use crate::wire::syslog::framing::next_frame;
@@ -36,6 +36,8 @@ const SMALLEST_CHARGE: usize = 64 << 10;
 const FLUSH_EVERY: usize = 256 << 10;
 /// First look at what is acknowledged after a write.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
+/// The same where the receiver answers, which wakes the connection by itself.
+const LOOK_WITH_ANSWERS: Duration = Duration::from_millis(50);
 /// Longest time for which a piece that was superseded is held because nothing else happens.
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
 /// Longest wait for the receiver's end of a connection that we have closed (rule C5).
@@ -94,6 +96,7 @@ pub struct SyslogConnection {
     worker: usize,
     index: usize,
     dial: Rc<dyn Dial>,
+    level: Confirmation,
     framing: Framing,
     mailbox: usize,
     confirm_after_connect: Duration,
@@ -180,7 +183,11 @@ impl SyslogConnection {
         // Rule C2 is about peers that close; a datagram socket has none.
         let confirm_after_connect =
             if level == Confirmation::Sent { Duration::ZERO } else { config.confirm_after_connect };
-        let first_look = if level == Confirmation::TcpAcked { FIRST_LOOK } else { Duration::ZERO };
+        let first_look = match level {
+            Confirmation::Sent | Confirmation::Written => Duration::ZERO,
+            Confirmation::TcpAcked => FIRST_LOOK,
+            Confirmation::AppAcked => LOOK_WITH_ANSWERS,
+        };
         let times = SessionTimes { confirm_after_connect, timeout: config.timeout, first_look };
         let logger = parts.logger.new(o!(
             "connection" => format!("{worker}.{index}"),
@@ -190,6 +197,7 @@ impl SyslogConnection {
             worker,
             index,
             dial: parts.dial,
+            level,
             framing: config.framing,
             mailbox: parts.mailbox,
             confirm_after_connect,
@@ -333,7 +341,13 @@ impl SyslogConnection {
         budget: &mut usize,
         cx: &mut Context<'_>,
     ) -> Result<Went, Ended> {
-        poll_open(transport, cx)?;
+        let open = poll_open(transport, cx);
+        if self.level == Confirmation::AppAcked {
+            // What the receiver has answered stays answered, however the connection ends.
+            let look = transport.look().map_err(Ended::Failed)?;
+            self.looked(look.confirmed, now);
+        }
+        open?;
         let std_now = now.into_std();
         if self.session.is_look_due(std_now) {
             let look = transport.look().map_err(Ended::Failed)?;
@@ -449,6 +463,10 @@ impl SyslogConnection {
             self.report(ReceiverState::Idle);
             return Link::None { until: now };
         }
+        if ended.is_renewal() {
+            debug!(self.logger, "another connection follows"; "why" => ended.to_sentence(self.timeout));
+            return Link::None { until: now };
+        }
         if cut.messages_unconfirmed > 0 {
             debug!(self.logger, "unconfirmed messages will be sent again";
                 "messages" => cut.messages_unconfirmed, "bytes" => cut.bytes_unconfirmed);
@@ -549,6 +567,11 @@ impl Ended {
                     | io::ErrorKind::UnexpectedEof
             ),
         }
+    }
+
+    /// Whether nothing is wrong.
+    fn is_renewal(&self) -> bool {
+        matches!(self, Self::Failed(error) if error.get_ref().is_some_and(|inner| inner.is::<Renewal>()))
     }
 
     fn to_sentence(&self, timeout: Duration) -> String {

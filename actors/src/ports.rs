@@ -83,14 +83,20 @@ pub trait Dial {
 #[error("{0}")]
 pub struct DialError(pub String);
 
+/// The error of a connection with which nothing is wrong, but that cannot go on: another one takes its place at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Renewal(pub &'static str);
+
 /// One open connection to the receiver. Offsets count bytes given to `poll_write` since the connection opened.
 pub trait Transport {
     /// Hands over some bytes, which begin and continue at frame borders as the caller wrote them before; resolves with
-    /// how many were taken. A UDP transport takes whole octet-counted frames and sends each as a datagram.
+    /// how many were taken. UDP and RELP take octet-counted frames, whose messages they send as datagrams and as RELP
+    /// frames.
     fn poll_write(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> Poll<io::Result<usize>>;
     /// Pushes what was taken into the kernel.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-    /// Reads and discards what the peer says; resolves only when the connection ended: `Ok(())` for FIN or
+    /// Reads what the peer says, of which only RELP's answers matter; resolves only when the connection ended: `Ok(())` for FIN or
     /// `close_notify`, an error for RST, alert or anything else. Always polled (rule C5).
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// How far the connection confirms now; asks the kernel for `tcp_acked` (rule C1).

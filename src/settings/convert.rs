@@ -333,6 +333,7 @@ impl Reader<'_> {
             destination.max_messages_per_second = limit;
         }
         destination.connections = self.count("destination.connections").unwrap_or(destination.connections);
+        destination.relp_window = self.count("destination.relp.window").unwrap_or(destination.relp_window);
         self.duration("destination.reconnect_min", &mut destination.reconnect.0);
         self.duration("destination.reconnect_max", &mut destination.reconnect.1);
     }

@@ -63,10 +63,10 @@ pub struct Flags {
     /// Host name or address of the syslog receiver [$SYSLOG_HOST]
     #[arg(long)]
     host: Option<String>,
-    /// Port of the syslog receiver: 514 unless set, 6514 for tls [$SYSLOG_PORT]
+    /// Port of the syslog receiver: 514 unless set, 6514 for tls, 2514 for relp [$SYSLOG_PORT]
     #[arg(long)]
     port: Option<String>,
-    /// udp, tcp or tls [$SYSLOG_PROTOCOL]
+    /// udp, tcp, tls, relp or relp+tls [$SYSLOG_PROTOCOL]
     #[arg(long)]
     protocol: Option<String>,
     /// lf or octet-counting: how messages are told apart on tcp and tls [$SYSLOG_FRAMING]

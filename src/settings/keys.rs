@@ -81,6 +81,7 @@ pub const KEYS: &[Key] = &[
     key("destination.connections"),
     key("destination.reconnect_min"),
     key("destination.reconnect_max"),
+    key("destination.relp.window"),
     key("destination.tls.server_name"),
     key("destination.tls.pin_sha256"),
     key("destination.tls.client_cert"),

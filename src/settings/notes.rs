@@ -25,7 +25,12 @@ pub fn start_notes(config: &ForwarderConfig) -> Vec<String> {
              receiver can"
                 .to_owned(),
         ),
-        Protocol::Tcp | Protocol::Tls => {}
+        Protocol::Relp if !destination.is_loopback() => notes.push(
+            "destination.protocol relp is not encrypted: logs can be read and changed on their way; use relp+tls where \
+             the receiver can"
+                .to_owned(),
+        ),
+        Protocol::Tcp | Protocol::Tls | Protocol::Relp | Protocol::RelpTls => {}
     }
     if destination.confirmation < Confirmation::TcpAcked && destination.protocol != Protocol::Udp {
         notes.push(format!(

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::json;
-use sls_syslog_actors::config::{ForwarderConfig, Signature, render_duration, render_size};
+use sls_syslog_actors::config::{ForwarderConfig, Protocol, Signature, render_duration, render_size};
 
 use super::convert::printable_value;
 use super::keys::KEYS;
@@ -118,8 +118,11 @@ fn consequences(config: &ForwarderConfig) -> Vec<(&'static str, String)> {
     let half = limits.bytes_per_worker() / 2;
     let timeout = Duration::from_secs(source.group_timeout_s.into());
     let framing = match destination.protocol {
-        sls_syslog_actors::config::Protocol::Udp => "none, one message a datagram".to_owned(),
-        _ => destination.framing.to_string(),
+        Protocol::Udp => "none, one message a datagram".to_owned(),
+        Protocol::Relp | Protocol::RelpTls => {
+            format!("that of RELP, at most {} messages unanswered", destination.relp_window)
+        }
+        Protocol::Tcp | Protocol::Tls => destination.framing.to_string(),
     };
     let signature = match &source.signature {
         Signature::V1 => "v1".to_owned(),

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use sls_syslog_actors::config::{
-    Confirmation, Credentials, DestinationConfig, ForwarderConfig, Framing, Protocol, Signature, SourceConfig,
+    Confirmation, Credentials, DestinationConfig, ForwarderConfig, Framing, NewlinePolicy, Protocol, Signature,
+    SourceConfig,
 };
 use sls_syslog_actors::model::cursor::StartPosition;
 
@@ -95,6 +96,24 @@ fn the_help_pages_environment_and_a_receiver_are_enough() {
     assert_eq!(source.cursor_start_time, StartPosition::Begin);
     assert_eq!((destination.port, destination.framing), (514, Framing::Lf));
     assert_eq!(destination.confirmation, Confirmation::TcpAcked);
+}
+
+#[test]
+fn relp_has_its_own_port_level_and_frames_and_may_keep_line_breaks() {
+    for (protocol, expected) in [
+        ("relp", Protocol::Relp),
+        ("RELP", Protocol::Relp),
+        ("relp+tls", Protocol::RelpTls),
+        ("RELP+TLS", Protocol::RelpTls),
+    ] {
+        let environment = &[("SYSLOG_PROTOCOL", protocol)];
+        let set = &["destination.newlines=keep", "destination.relp.window=500"];
+        let settings = Case { environment, set, ..Case::default() }.settings();
+        let destination = &settings.forwarder.destination;
+        assert_eq!((destination.protocol, destination.port), (expected, 2514));
+        assert_eq!(destination.confirmation, Confirmation::AppAcked);
+        assert_eq!((destination.newlines, destination.relp_window), (NewlinePolicy::Keep, 500));
+    }
 }
 
 /// The file and the constructors are two writings of the same defaults.
@@ -238,7 +257,7 @@ fn every_refusal_names_key_value_layer_and_rule() {
         (
             &[("SYSLOG_PROTOCOL", "relay")],
             &[],
-            "destination.protocol = relay (environment variable SYSLOG_PROTOCOL): is not udp, tcp or tls",
+            "destination.protocol = relay (environment variable SYSLOG_PROTOCOL): is not udp, tcp, tls, relp or relp+tls",
         ),
         (
             &[("SYSLOG_PORT", "1"), ("SLS_SYSLOG__PORT", "2")],
@@ -347,6 +366,26 @@ fn every_refusal_names_key_value_layer_and_rule() {
             &[("SYSLOG_PROTOCOL", "udp")],
             &["destination.confirmation=tcp_acked"],
             "destination.confirmation = tcp_acked (flag --set destination.confirmation): tcp_acked cannot be had with udp, which confirms nothing; set destination.confirmation to sent, or destination.protocol to tcp or tls",
+        ),
+        (
+            &[("SYSLOG_PROTOCOL", "relp"), ("SYSLOG_FRAMING", "lf")],
+            &[],
+            "destination.framing = lf (environment variable SYSLOG_FRAMING): has no meaning with relp, which has frames of its own; leave it out",
+        ),
+        (
+            &[("SYSLOG_PROTOCOL", "relp")],
+            &["destination.confirmation=written"],
+            "destination.confirmation = written (flag --set destination.confirmation): written is not relp's level, whose receivers answer every message; set destination.confirmation to app_acked or leave it out",
+        ),
+        (
+            &[("SYSLOG_PROTOCOL", "relp"), ("SYSLOG_CA", "/dev/null")],
+            &[],
+            "destination.cert_path = /dev/null (environment variable SYSLOG_CA): is set, but relp is not encrypted; set destination.protocol to relp+tls or leave it out",
+        ),
+        (
+            &[("SYSLOG_PROTOCOL", "relp")],
+            &["destination.relp.window=0"],
+            "destination.relp.window = 0 (flag --set destination.relp.window): 0 is not between 1 and 65536",
         ),
         (
             &[("SYSLOG_PROTOCOL", "udp")],
@@ -547,6 +586,7 @@ fn what_is_weak_is_named_once_at_start() {
         ),
         (&[("SYSLOG_PROTOCOL", "udp")], &[], "destination.protocol udp confirms nothing"),
         (&[("SYSLOG_PROTOCOL", "tcp")], &[], "destination.protocol tcp is not encrypted"),
+        (&[("SYSLOG_PROTOCOL", "relp")], &[], "destination.protocol relp is not encrypted"),
         (
             &[("SYSLOG_PROTOCOL", "tls")],
             &["destination.confirmation=written"],

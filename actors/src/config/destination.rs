@@ -14,7 +14,7 @@ pub struct DestinationConfig {
     pub host: String,
     /// Port.
     pub port: u16,
-    /// UDP, TCP or TLS.
+    /// UDP, TCP, TLS or RELP.
     pub protocol: Protocol,
     /// How messages are told apart on a stream.
     pub framing: Framing,
@@ -48,7 +48,9 @@ pub struct DestinationConfig {
     pub connections: usize,
     /// Shortest and longest pause between connection attempts.
     pub reconnect: (Duration, Duration),
-    /// TLS, used when `protocol` is `tls`.
+    /// Messages that a RELP session may have unanswered.
+    pub relp_window: usize,
+    /// TLS, used when `protocol` is `tls` or `relp+tls`.
     pub tls: TlsConfig,
 }
 
@@ -61,12 +63,17 @@ pub enum Protocol {
     Tcp,
     /// RFC 5425.
     Tls,
+    /// rsyslog's Reliable Event Logging Protocol.
+    Relp,
+    /// The same inside TLS.
+    RelpTls,
 }
 
 /// How messages are told apart in the bytes that formatters hand to connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// RFC 6587 3.4.1: `LEN SP MSG`. Also used, inside the process only, towards UDP sockets.
+    /// RFC 6587 3.4.1: `LEN SP MSG`. Also used, inside the process only, towards UDP sockets and RELP
+    /// sessions.
     OctetCounting,
     /// RFC 6587 3.4.2 with LF.
     Lf,
@@ -92,6 +99,8 @@ pub enum Confirmation {
     Written,
     /// Acknowledged by the peer's TCP.
     TcpAcked,
+    /// Answered with 200 by the receiver's application (RELP).
+    AppAcked,
 }
 
 /// Trust and identity towards the receiver.
@@ -110,6 +119,9 @@ pub struct TlsConfig {
 /// Longest message that a UDP datagram over IPv4 holds.
 pub const UDP_MAX_MESSAGE: usize = 65_507;
 
+/// Most messages that a RELP session may have unanswered.
+const MAX_RELP_WINDOW: usize = 65_536;
+
 /// RFC 5424 6.1: what every receiver has to take.
 const MIN_MAX_MESSAGE: usize = 480;
 
@@ -119,14 +131,15 @@ impl Protocol {
         match self {
             Self::Udp | Self::Tcp => 514,
             Self::Tls => 6514,
+            Self::Relp | Self::RelpTls => 2514,
         }
     }
 
-    /// Framing where none is set. UDP has none on the wire; its messages are framed inside the process alone.
+    /// Framing where none is set. UDP and RELP have none on the wire; their messages are framed inside the process alone.
     pub fn default_framing(self) -> Framing {
         match self {
             Self::Tcp => Framing::Lf,
-            Self::Udp | Self::Tls => Framing::OctetCounting,
+            Self::Udp | Self::Tls | Self::Relp | Self::RelpTls => Framing::OctetCounting,
         }
     }
 
@@ -135,6 +148,23 @@ impl Protocol {
         match self {
             Self::Udp => Confirmation::Sent,
             Self::Tcp | Self::Tls => Confirmation::TcpAcked,
+            Self::Relp | Self::RelpTls => Confirmation::AppAcked,
+        }
+    }
+
+    /// Whether all that is sent is encrypted.
+    pub fn is_encrypted(self) -> bool {
+        match self {
+            Self::Tls | Self::RelpTls => true,
+            Self::Udp | Self::Tcp | Self::Relp => false,
+        }
+    }
+
+    /// Whether there is a framing to choose.
+    pub fn has_framing(self) -> bool {
+        match self {
+            Self::Tcp | Self::Tls => true,
+            Self::Udp | Self::Relp | Self::RelpTls => false,
         }
     }
 
@@ -144,6 +174,8 @@ impl Protocol {
             Self::Udp => "udp",
             Self::Tcp => "tcp",
             Self::Tls => "tls",
+            Self::Relp => "relp",
+            Self::RelpTls => "relp+tls",
         }
     }
 }
@@ -156,7 +188,9 @@ impl FromStr for Protocol {
             "udp" => Ok(Self::Udp),
             "tcp" => Ok(Self::Tcp),
             "tls" | "ssl" => Ok(Self::Tls),
-            _ => Err("is not udp, tcp or tls".into()),
+            "relp" => Ok(Self::Relp),
+            "relp+tls" => Ok(Self::RelpTls),
+            _ => Err("is not udp, tcp, tls, relp or relp+tls".into()),
         }
     }
 }
@@ -214,6 +248,7 @@ impl Confirmation {
             Self::Sent => "sent",
             Self::Written => "written",
             Self::TcpAcked => "tcp_acked",
+            Self::AppAcked => "app_acked",
         }
     }
 }
@@ -226,7 +261,8 @@ impl FromStr for Confirmation {
             "sent" => Ok(Self::Sent),
             "written" => Ok(Self::Written),
             "tcp_acked" => Ok(Self::TcpAcked),
-            _ => Err("is not sent, written or tcp_acked".into()),
+            "app_acked" => Ok(Self::AppAcked),
+            _ => Err("is not sent, written, tcp_acked or app_acked".into()),
         }
     }
 }
@@ -268,6 +304,7 @@ impl DestinationConfig {
             max_messages_per_second: udp.then_some(10_000),
             connections: 1,
             reconnect: (Duration::from_millis(500), Duration::from_secs(30)),
+            relp_window: 128,
             tls: TlsConfig::default(),
         }
     }
@@ -336,11 +373,12 @@ impl DestinationConfig {
                     .into(),
             );
         }
-        if self.protocol == Protocol::Udp && self.framing != Framing::OctetCounting {
-            refuse(
-                "destination.framing",
-                "has no meaning with udp, where a datagram is a message; leave it out".into(),
-            );
+        if !self.protocol.has_framing() && self.framing != Framing::OctetCounting {
+            let why = match self.protocol {
+                Protocol::Udp => "where a datagram is a message",
+                _ => "which has frames of its own",
+            };
+            refuse("destination.framing", format!("has no meaning with {}, {why}; leave it out", self.protocol));
         }
         check_range(problems, "destination.facility", self.facility, 0, 23);
         check_range(problems, "destination.severity", self.severity, 0, 7);
@@ -366,13 +404,24 @@ impl DestinationConfig {
         let seconds = Duration::from_secs;
         check_duration(problems, "destination.timeout", self.timeout, Duration::from_millis(100), seconds(3600));
         let wrong_level = match (self.protocol, self.confirmation) {
-            (Protocol::Udp, Confirmation::Written | Confirmation::TcpAcked) => Some(
+            (Protocol::Udp, Confirmation::Written | Confirmation::TcpAcked | Confirmation::AppAcked) => Some(
                 "cannot be had with udp, which confirms nothing; set destination.confirmation to sent, or \
                  destination.protocol to tcp or tls",
             ),
             (Protocol::Tcp | Protocol::Tls, Confirmation::Sent) => {
                 Some("is udp's level; set destination.confirmation to tcp_acked or written")
             }
+            (Protocol::Tcp | Protocol::Tls, Confirmation::AppAcked) => Some(
+                "needs answers, which only relp has; set destination.confirmation to tcp_acked, or \
+                 destination.protocol to relp or relp+tls",
+            ),
+            (
+                Protocol::Relp | Protocol::RelpTls,
+                Confirmation::Sent | Confirmation::Written | Confirmation::TcpAcked,
+            ) => Some(
+                "is not relp's level, whose receivers answer every message; set destination.confirmation to app_acked \
+                 or leave it out",
+            ),
             _ => None,
         };
         if let Some(why) = wrong_level {
@@ -393,6 +442,7 @@ impl DestinationConfig {
             problems.push(ConfigError::new("destination.max_messages_per_second", "a pace of 0 sends nothing"));
         }
         check_range(problems, "destination.connections", self.connections, 1, 64);
+        check_range(problems, "destination.relp.window", self.relp_window, 1, MAX_RELP_WINDOW);
         let (shortest, longest) = self.reconnect;
         check_duration(problems, "destination.reconnect_min", shortest, Duration::from_millis(10), seconds(600));
         check_duration(problems, "destination.reconnect_max", longest, Duration::from_millis(10), seconds(3600));
@@ -409,7 +459,7 @@ impl DestinationConfig {
     }
 
     fn check_tls(&self, problems: &mut Vec<ConfigError>) {
-        if self.protocol == Protocol::Tls {
+        if self.protocol.is_encrypted() {
             if let Some(name) = &self.tls.server_name
                 && (name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(&b)))
             {
@@ -423,12 +473,13 @@ impl DestinationConfig {
             ("destination.tls.pin_sha256", self.tls.pin_sha256.is_some()),
             ("destination.tls.client_cert", self.tls.client.is_some()),
         ];
+        let encrypted = if self.protocol == Protocol::Relp { Protocol::RelpTls } else { Protocol::Tls };
         // Whoever writes one of these believes the connection to be encrypted.
         for (key, _) in set.iter().filter(|(_, set)| *set) {
             problems.push(ConfigError::new(
                 key,
                 format!(
-                    "is set, but {} is not encrypted; set destination.protocol to tls or leave it out",
+                    "is set, but {} is not encrypted; set destination.protocol to {encrypted} or leave it out",
                     self.protocol
                 ),
             ));

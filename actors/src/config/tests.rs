@@ -16,7 +16,7 @@ fn config(protocol: Protocol) -> ForwarderConfig {
 
 #[test]
 fn what_constructors_fill_in_is_valid_for_every_protocol() {
-    for protocol in [Protocol::Udp, Protocol::Tcp, Protocol::Tls] {
+    for protocol in [Protocol::Udp, Protocol::Tcp, Protocol::Tls, Protocol::Relp, Protocol::RelpTls] {
         assert_eq!(config(protocol).problems(), []);
     }
 }
@@ -26,7 +26,7 @@ type Change = fn(&mut ForwarderConfig);
 /// Each row: protocol, what is changed, the one refusal that follows.
 #[test]
 fn every_contradiction_is_refused_with_the_number_to_change() {
-    use Protocol::{Tcp, Tls, Udp};
+    use Protocol::{Relp, Tcp, Tls, Udp};
     let rows: &[(Protocol, Change, &str)] = &[
         (
             Tcp,
@@ -100,6 +100,27 @@ fn every_contradiction_is_refused_with_the_number_to_change() {
             Udp,
             |c| c.destination.framing = Framing::Lf,
             "destination.framing: has no meaning with udp, where a datagram is a message; leave it out",
+        ),
+        (
+            Relp,
+            |c| c.destination.framing = Framing::Lf,
+            "destination.framing: has no meaning with relp, which has frames of its own; leave it out",
+        ),
+        (
+            Relp,
+            |c| c.destination.confirmation = Confirmation::TcpAcked,
+            "destination.confirmation: tcp_acked is not relp's level, whose receivers answer every message; set destination.confirmation to app_acked or leave it out",
+        ),
+        (
+            Tls,
+            |c| c.destination.confirmation = Confirmation::AppAcked,
+            "destination.confirmation: app_acked needs answers, which only relp has; set destination.confirmation to tcp_acked, or destination.protocol to relp or relp+tls",
+        ),
+        (Relp, |c| c.destination.relp_window = 0, "destination.relp.window: 0 is not between 1 and 65536"),
+        (
+            Relp,
+            |c| c.destination.tls.pin_sha256 = Some([0; 32]),
+            "destination.tls.pin_sha256: is set, but relp is not encrypted; set destination.protocol to relp+tls or leave it out",
         ),
         (
             Udp,

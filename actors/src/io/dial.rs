@@ -8,15 +8,17 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Confirmation, DestinationConfig, Protocol};
 use crate::counters::Counters;
+use crate::io::relp::RelpTransport;
 use crate::io::tcp::TcpTransport;
 use crate::io::tls::TlsSetup;
 use crate::io::udp::UdpTransport;
-use crate::io::{tcp, tcp_info};
+use crate::io::{relp, tcp, tcp_info};
 use crate::ports::{Dial, DialError, Transport};
 
 /// A destination made ready: certificates read, the level of confirmation settled. Crosses threads; each worker makes
@@ -34,6 +36,7 @@ enum Way {
     Udp,
     Tcp,
     Tls(TlsSetup),
+    Relp(Option<TlsSetup>),
 }
 
 impl Destination {
@@ -43,6 +46,8 @@ impl Destination {
             Protocol::Udp => Way::Udp,
             Protocol::Tcp => Way::Tcp,
             Protocol::Tls => Way::Tls(TlsSetup::new(config)?),
+            Protocol::Relp => Way::Relp(None),
+            Protocol::RelpTls => Way::Relp(Some(TlsSetup::new(config)?)),
         };
         Ok(Self { config: Arc::new(config.clone()), level: level_for(config), way })
     }
@@ -63,6 +68,7 @@ impl Destination {
 fn level_for(config: &DestinationConfig) -> Confirmation {
     match config.protocol {
         Protocol::Udp => Confirmation::Sent,
+        Protocol::Relp | Protocol::RelpTls => Confirmation::AppAcked,
         Protocol::Tcp | Protocol::Tls => match config.confirmation {
             Confirmation::TcpAcked if tcp_info::counts_acknowledged_bytes() => Confirmation::TcpAcked,
             _ => Confirmation::Written,
@@ -90,15 +96,18 @@ impl Dial for Dialer {
                 }
                 Way::Tls(tls) => {
                     let stream = connect_tcp(config, deadline).await?;
-                    let place = format!("{}:{}", config.host, config.port);
-                    let handshake = tls.handshake(stream, place.clone(), destination.level);
-                    Box::new(timeout_at(deadline, handshake).await.map_err(|_| {
-                        DialError(format!(
-                            "{place} did not finish the TLS handshake within {:?} (destination.timeout): it may not \
-                             speak TLS on this port (destination.port, destination.protocol)",
-                            config.timeout
-                        ))
-                    })??)
+                    let handshake = tls.handshake(stream, place(config), destination.level);
+                    Box::new(in_time(config, deadline, handshake).await?)
+                }
+                Way::Relp(None) => {
+                    let stream = connect_tcp(config, deadline).await?;
+                    Box::new(open_relp(config, deadline, stream).await?)
+                }
+                Way::Relp(Some(tls)) => {
+                    let stream = connect_tcp(config, deadline).await?;
+                    let handshake = tls.connect(stream, place(config), destination.level);
+                    let stream = in_time(config, deadline, handshake).await?;
+                    Box::new(open_relp(config, deadline, stream).await?)
                 }
                 Way::Tcp => Box::new(TcpTransport::new(connect_tcp(config, deadline).await?, destination.level)),
             };
@@ -106,6 +115,43 @@ impl Dial for Dialer {
         }
         .boxed_local()
     }
+}
+
+/// A TLS handshake within what is left of the time.
+async fn in_time<T>(
+    config: &DestinationConfig,
+    deadline: Instant,
+    handshake: impl Future<Output = Result<T, DialError>>,
+) -> Result<T, DialError> {
+    timeout_at(deadline, handshake).await.map_err(|_| {
+        DialError(format!(
+            "{} did not finish the TLS handshake within {:?} (destination.timeout): it may not speak TLS on this port \
+             (destination.port, destination.protocol)",
+            place(config),
+            config.timeout
+        ))
+    })?
+}
+
+/// RELP's own handshake, the same.
+async fn open_relp<S: AsyncRead + AsyncWrite + Unpin>(
+    config: &DestinationConfig,
+    deadline: Instant,
+    stream: S,
+) -> Result<RelpTransport<S>, DialError> {
+    let place = place(config);
+    timeout_at(deadline, relp::open(stream, &place, config.relp_window)).await.map_err(|_| {
+        DialError(format!(
+            "{place} opened no RELP session within {:?} (destination.timeout): it may not speak RELP on this port \
+             (destination.port, destination.protocol)",
+            config.timeout
+        ))
+    })?
+}
+
+/// The destination as it is shown.
+fn place(config: &DestinationConfig) -> String {
+    format!("{}:{}", config.host, config.port)
 }
 
 async fn connect_tcp(config: &DestinationConfig, deadline: Instant) -> Result<TcpStream, DialError> {

@@ -5,6 +5,7 @@ pub mod dial;
 mod http_tls;
 pub mod log_hub;
 mod pin;
+mod relp;
 pub mod system_ports;
 pub mod tcp;
 pub mod tcp_info;

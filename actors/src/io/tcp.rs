@@ -89,7 +89,7 @@ impl Acknowledged {
     pub(super) fn from_now(stream: &TcpStream, level: Confirmation) -> Self {
         let base = match level {
             Confirmation::TcpAcked => tcp_info::read(stream).ok().and_then(|info| info.bytes_acked),
-            Confirmation::Sent | Confirmation::Written => None,
+            Confirmation::Sent | Confirmation::Written | Confirmation::AppAcked => None,
         };
         Self { base }
     }

@@ -82,6 +82,17 @@ impl TlsSetup {
         place: String,
         level: Confirmation,
     ) -> Result<TlsTransport, DialError> {
+        let Explained { stream, attempt } = self.connect(stream, place, level).await?;
+        Ok(TlsTransport { stream, attempt, plain: 0, confirmed: 0, marks: VecDeque::new() })
+    }
+
+    /// The handshake, for a protocol of its own inside TLS.
+    pub(super) async fn connect(
+        &self,
+        stream: TcpStream,
+        place: String,
+        level: Confirmation,
+    ) -> Result<Explained, DialError> {
         let mut attempt = Attempt {
             place,
             server_name: self.server_name.to_str().into_owned(),
@@ -98,7 +109,7 @@ impl TlsSetup {
             .await;
         attempt.seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take().map(|der: Vec<u8>| Facts::of(&der));
         match connected {
-            Ok(stream) => Ok(TlsTransport { stream, attempt, plain: 0, confirmed: 0, marks: VecDeque::new() }),
+            Ok(stream) => Ok(Explained { stream, attempt }),
             Err(error) => Err(DialError(attempt.explain(&error))),
         }
     }
@@ -214,12 +225,16 @@ struct Mark {
 }
 
 impl TlsTransport {
-    /// An error of the TLS layer as one sentence; those of the socket stay what they are.
     fn explained(&self, error: io::Error) -> io::Error {
-        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-            Some(tls) => io::Error::new(io::ErrorKind::InvalidData, self.attempt.explain_tls(tls)),
-            None => error,
-        }
+        explained(&self.attempt, error)
+    }
+}
+
+/// An error of the TLS layer as one sentence; those of the socket stay what they are.
+fn explained(attempt: &Attempt, error: io::Error) -> io::Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(tls) => io::Error::new(io::ErrorKind::InvalidData, attempt.explain_tls(tls)),
+        None => error,
     }
 }
 
@@ -266,6 +281,37 @@ impl Transport for TlsTransport {
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// A TLS connection as a stream whose errors are sentences, and which ends alike with and without `close_notify`.
+pub(super) struct Explained {
+    stream: TlsStream<Counted>,
+    attempt: Attempt,
+}
+
+impl AsyncRead for Explained {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match ready!(Pin::new(&mut self.stream).poll_read(cx, buf)) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+            other => Poll::Ready(other.map_err(|e| explained(&self.attempt, e))),
+        }
+    }
+}
+
+impl AsyncWrite for Explained {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, buf));
+        Poll::Ready(written.map_err(|e| explained(&self.attempt, e)))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
+        Poll::Ready(flushed.map_err(|e| explained(&self.attempt, e)))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

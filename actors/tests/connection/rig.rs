@@ -77,12 +77,13 @@ pub fn config(protocol: Protocol, port: u16) -> DestinationConfig {
         hostname: "here".to_owned(),
         tag: "-".to_owned(),
         utc_offset_minutes: 0,
-        confirmation: Confirmation::TcpAcked,
+        confirmation: protocol.default_confirmation(),
         confirm_after_connect: Duration::ZERO,
         max_message_bytes: None,
         max_messages_per_second: None,
         connections: 1,
         reconnect: (Duration::from_millis(5), Duration::from_millis(50)),
+        relp_window: 128,
         tls: TlsConfig::default(),
     }
 }
