@@ -470,6 +470,12 @@ impl Coordinator {
 
     fn end(&mut self, outcome: Result<(), ForwarderError>, ctx: &mut Context<Self>) {
         self.phase = Phase::Ended;
+        // Nobody renews their leases any more: what is left must not read and send on.
+        let left: Vec<(ShardId, Epoch)> =
+            self.fetchers.iter().map(|(shard, fetcher)| (*shard, fetcher.epoch)).collect();
+        for (shard, epoch) in left {
+            self.command(shard, epoch, ShardCommand::Abandon);
+        }
         match &outcome {
             Ok(()) => info!(self.log, "left the consumer group"; "commits" => self.counters.commits.get()),
             Err(why) => error!(self.log, "cannot go on: {}", why),
