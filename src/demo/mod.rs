@@ -193,6 +193,7 @@ fn serve_receiver(certs: &Path, checker: SharedChecker) -> Result<receiver::Runn
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         transport: receiver::Transport::Tls(tls::server_config(&identity)?),
         framing: None,
+        relp: None,
         limits: receiver::Limits::default(),
     };
     receiver::serve(options, Box::new(Judge(checker))).map_err(|e| format!("cannot start the receiver: {e}"))

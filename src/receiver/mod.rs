@@ -1,9 +1,10 @@
-//! The subcommand `receiver`: takes syslog over UDP, TCP or TLS and prints it, counts it, or judges it.
+//! The subcommand `receiver`: takes syslog over UDP, TCP, TLS or RELP and prints it, counts it, or judges it.
 //!
 //! The first line on standard output says where it listens, the last one what came, both as JSON.
 
 pub mod check;
 pub mod output;
+pub mod relp;
 pub mod serve;
 pub mod tls;
 
@@ -24,6 +25,7 @@ use sls_syslog_actors::config::Framing;
 use crate::exit;
 use check::{Checker, Keys, Verdict};
 use output::{Output, OutputFormat};
+use relp::RelpFaults;
 use serve::{Limits, Options, Running, Sink, Totals, Transport};
 
 /// Its arguments.
@@ -53,6 +55,12 @@ pub struct ReceiverArgs {
     /// Prints no line a second while messages come
     #[arg(long)]
     quiet: bool,
+    /// relp: answers 500 to the N-th message, once
+    #[arg(long, value_name = "N")]
+    relp_refuse: Option<u64>,
+    /// relp: ends every session after N messages
+    #[arg(long, value_name = "N")]
+    relp_serverclose_after: Option<u64>,
     /// Certificate chain for tls, PEM; without it one is made for localhost
     #[arg(long, value_name = "FILE", requires = "key")]
     cert: Option<PathBuf>,
@@ -94,6 +102,12 @@ enum Protocol {
     Udp,
     Tcp,
     Tls,
+    /// Every message is answered once it is taken; with --output, once it is in the file
+    Relp,
+    /// The same inside TLS
+    #[value(name = "relp+tls")]
+    #[serde(rename = "relp+tls")]
+    RelpTls,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -149,8 +163,8 @@ pub fn run(args: ReceiverArgs) -> ExitCode {
 fn receive(args: &ReceiverArgs) -> Result<bool, String> {
     let transport = match args.protocol {
         Protocol::Udp => Transport::Udp,
-        Protocol::Tcp => Transport::Tcp,
-        Protocol::Tls => {
+        Protocol::Tcp | Protocol::Relp => Transport::Tcp,
+        Protocol::Tls | Protocol::RelpTls => {
             let identity = match (&args.cert, &args.key) {
                 (Some(cert), Some(key)) => tls::from_files(cert, key, args.client_ca.as_deref())?,
                 _ => tls::self_made(args.write_certs.as_ref())?,
@@ -165,6 +179,12 @@ fn receive(args: &ReceiverArgs) -> Result<bool, String> {
             FramingArg::Auto => None,
             FramingArg::Lf => Some(Framing::Lf),
             FramingArg::OctetCounting => Some(Framing::OctetCounting),
+        },
+        relp: match args.protocol {
+            Protocol::Relp | Protocol::RelpTls => {
+                Some(RelpFaults { refuse: args.relp_refuse, serverclose_after: args.relp_serverclose_after })
+            }
+            Protocol::Udp | Protocol::Tcp | Protocol::Tls => None,
         },
         limits: Limits {
             connections: args.max_connections,
@@ -287,6 +307,16 @@ impl Sink for Report {
         }
         if let Some(output) = &mut self.output {
             let _ = output.flush();
+        }
+    }
+
+    fn settle(&mut self) -> ControlFlow<()> {
+        match self.output.as_mut().map_or(Ok(()), Output::flush) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(e) => {
+                eprintln!("error: cannot write the output: {e}");
+                ControlFlow::Break(())
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The receiving half: sockets, TLS and message borders. What is done with a message is the sink's business.
+//! The receiving half: sockets, TLS and message borders; RELP in a file of its own. What is done with a message is the sink's business.
 //!
 //! Everything runs on one thread of its own. All that a peer can make us hold is bounded: connections, bytes of a
 //! message, bytes of all messages begun, time without traffic, time for a handshake.
@@ -17,11 +17,13 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use sls_syslog_actors::config::Framing;
 use sls_syslog_actors::wire::syslog::framing::Deframer;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Notify;
 use tokio::task::{LocalSet, spawn_local};
 use tokio_rustls::TlsAcceptor;
+
+use super::relp::RelpFaults;
 
 /// What to listen on, and how much to take.
 #[derive(Clone)]
@@ -32,6 +34,8 @@ pub struct Options {
     pub transport: Transport,
     /// Refuses any other framing; `None` takes that of each connection's first byte.
     pub framing: Option<Framing>,
+    /// RELP in the stream instead of a framing.
+    pub relp: Option<RelpFaults>,
     /// What a peer can make us hold.
     pub limits: Limits,
 }
@@ -82,6 +86,10 @@ pub trait Sink: Send + 'static {
     fn trouble(&mut self, from: SocketAddr, what: &str);
     /// There is nothing more to read at the moment: time to flush.
     fn pause(&mut self) {}
+    /// The sender is about to be told that all messages so far are taken. `Break` tells it nothing and ends the receiver.
+    fn settle(&mut self) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
 }
 
 /// Totals since the start.
@@ -164,12 +172,19 @@ pub fn serve(options: Options, sink: Box<dyn Sink>) -> io::Result<Running> {
             sink: RefCell::new(sink),
             held: Cell::new(0),
             broken: Notify::new(),
+            relp_messages: Cell::new(0),
+            is_stopping: Cell::new(false),
+            stopping: Notify::new(),
+            closed: Notify::new(),
         });
         LocalSet::new().block_on(&runtime, async {
             tokio::select! {
                 () = until.notified() => {}
                 () = server.broken.notified() => {}
                 () = Server::listen(&server, socket) => {}
+            }
+            if server.options.relp.is_some() {
+                let _ = tokio::time::timeout(FAREWELL, server.say_farewell()).await;
             }
         });
         server.sink.borrow_mut().pause();
@@ -207,18 +222,27 @@ impl Socket {
     }
 }
 
-struct Server {
-    options: Options,
-    totals: Arc<Totals>,
-    sink: RefCell<Box<dyn Sink>>,
+pub(super) struct Server {
+    pub(super) options: Options,
+    pub(super) totals: Arc<Totals>,
+    pub(super) sink: RefCell<Box<dyn Sink>>,
     /// Bytes of messages begun, over all connections.
     held: Cell<usize>,
     /// The sink has had enough.
-    broken: Notify,
+    pub(super) broken: Notify,
+    /// Messages over RELP, those refused included.
+    pub(super) relp_messages: Cell<u64>,
+    /// RELP sessions have to end, politely.
+    pub(super) is_stopping: Cell<bool>,
+    pub(super) stopping: Notify,
+    /// A connection has ended.
+    closed: Notify,
 }
 
 /// Read at once from a stream.
-const READ_BYTES: usize = 256 << 10;
+pub(super) const READ_BYTES: usize = 256 << 10;
+/// Time for all RELP sessions together to hear that the receiver ends.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// Reads, or datagrams, that one peer has before the others get their turn.
 const READS_PER_TURN: usize = 64;
 
@@ -254,6 +278,7 @@ impl Server {
                 }
                 server.sink.borrow_mut().pause();
                 server.totals.open.fetch_sub(1, Ordering::Relaxed);
+                server.closed.notify_one();
             });
         }
     }
@@ -266,11 +291,27 @@ impl Server {
                     .await
                     .map_err(|_| "no TLS handshake in time".to_owned())?
                     .map_err(|e| format!("TLS handshake failed: {e}"))?;
-                let outcome = self.messages(&mut stream, from).await;
+                let outcome = self.speak(&mut stream, from).await;
                 let _ = tokio::time::timeout(self.options.limits.handshake, stream.shutdown()).await;
                 outcome
             }
-            _ => self.messages(&mut stream, from).await,
+            _ => self.speak(&mut stream, from).await,
+        }
+    }
+
+    async fn speak(&self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin), from: SocketAddr) -> Result<(), String> {
+        match self.options.relp {
+            Some(faults) => self.relp(stream, from, faults).await,
+            None => self.messages(stream, from).await,
+        }
+    }
+
+    /// Tells RELP sessions to end, and waits until they have.
+    async fn say_farewell(&self) {
+        self.is_stopping.set(true);
+        self.stopping.notify_waiters();
+        while self.totals.open.load(Ordering::Relaxed) > 0 {
+            self.closed.notified().await;
         }
     }
 
@@ -279,7 +320,7 @@ impl Server {
         let mut deframer = Deframer::new(self.options.limits.message_bytes);
         let mut buffer = vec![0; READ_BYTES];
         let mut read_total = 0_u64;
-        let mut held = Held { server: self, bytes: 0 };
+        let mut held = Held::new(self);
         let mut reads = 0;
         loop {
             let n = self.within_idle(stream.read(&mut buffer)).await?.map_err(|e| format!("cannot read: {e}"))?;
@@ -324,7 +365,7 @@ impl Server {
         }
     }
 
-    async fn within_idle<T>(&self, work: impl Future<Output = T>) -> Result<T, String> {
+    pub(super) async fn within_idle<T>(&self, work: impl Future<Output = T>) -> Result<T, String> {
         match self.options.limits.idle {
             Duration::ZERO => Ok(work.await),
             idle => tokio::time::timeout(idle, work).await.map_err(|_| format!("silent for {} s", idle.as_secs())),
@@ -355,13 +396,18 @@ impl Server {
 }
 
 /// One connection's part of the memory of all.
-struct Held<'a> {
+pub(super) struct Held<'a> {
     server: &'a Server,
     bytes: usize,
 }
 
-impl Held<'_> {
-    fn set(&mut self, bytes: usize) -> Result<(), String> {
+impl<'a> Held<'a> {
+    /// Nothing yet.
+    pub(super) fn new(server: &'a Server) -> Self {
+        Self { server, bytes: 0 }
+    }
+
+    pub(super) fn set(&mut self, bytes: usize) -> Result<(), String> {
         let held = &self.server.held;
         held.set(held.get() - self.bytes + bytes);
         self.bytes = bytes;

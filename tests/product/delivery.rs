@@ -67,6 +67,25 @@ fn rsyslog_over_tls_with_a_client_certificate() {
 }
 
 #[test]
+fn rsyslog_over_relp() {
+    let Some(daemon) = rsyslog(Input::Relp, free_port()) else { return };
+    delivers_all(&daemon, "relp", &[("destination.newlines", "keep")], Newlines::Kept);
+}
+
+#[test]
+fn rsyslog_over_relp_inside_tls_with_a_client_certificate() {
+    let Some(daemon) = rsyslog(Input::RelpTls, free_port()) else { return };
+    let path = |name: &str| daemon.folder.path().join(name).to_str().unwrap().to_owned();
+    let (ca, cert, key) = (path("ca.pem"), path("client.pem"), path("client-key.pem"));
+    let settings = [
+        ("destination.cert_path", ca.as_str()),
+        ("destination.tls.client_cert", cert.as_str()),
+        ("destination.tls.client_key", key.as_str()),
+    ];
+    delivers_all(&daemon, "relp+tls", &settings, Newlines::Escaped);
+}
+
+#[test]
 fn rsyslog_over_udp() {
     let Some(daemon) = rsyslog(Input::Udp, free_udp_port()) else { return };
     // Below what a socket buffer holds while its reader is not scheduled: UDP tells nobody what it lost.

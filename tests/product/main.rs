@@ -11,6 +11,7 @@ mod hub;
 mod outage;
 mod peers;
 mod refusals;
+mod relp;
 mod settings;
 mod takeover;
 

@@ -74,6 +74,10 @@ pub enum Input {
     Tcp,
     /// `imtcp` inside TLS, with a client certificate.
     Tls,
+    /// `imrelp`.
+    Relp,
+    /// `imrelp` inside TLS, with a client certificate.
+    RelpTls,
 }
 
 /// rsyslogd, if it is installed.
@@ -81,6 +85,11 @@ pub fn rsyslog(input: Input, port: u16) -> Option<Daemon> {
     let program = peer("SLS_SYSLOG_TEST_RSYSLOGD")?;
     let folder = Folder::new("rsyslog");
     write_certificates(folder.path());
+    // As its documentation says, imrelp's ruleset is one for the whole module.
+    let relp = format!(
+        "module(load=\"imrelp\" ruleset=\"received\")\ninput(type=\"imrelp\" address=\"127.0.0.1\" port=\"{port}\" \
+         maxDataSize=\"2m\""
+    );
     let listen = format!("address=\"127.0.0.1\" port=\"{port}\" ruleset=\"received\"");
     let input_text = match input {
         Input::Udp => format!("module(load=\"imudp\")\ninput(type=\"imudp\" {listen} rcvbufSize=\"8m\")"),
@@ -88,6 +97,11 @@ pub fn rsyslog(input: Input, port: u16) -> Option<Daemon> {
         Input::Tls => format!(
             "module(load=\"imtcp\" streamDriver.name=\"ossl\" streamDriver.mode=\"1\" \
              streamDriver.authMode=\"x509/certvalid\")\ninput(type=\"imtcp\" {listen})"
+        ),
+        Input::Relp => format!("{relp})"),
+        Input::RelpTls => format!(
+            "{relp} tls=\"on\" tls.caCert=\"@DIR@/ca.pem\" tls.myCert=\"@DIR@/server.pem\" \
+             tls.myPrivKey=\"@DIR@/server-key.pem\" tls.authMode=\"certvalid\")"
         ),
     };
     let config = include_str!("../peers/rsyslog.conf").replace("@INPUT@", &input_text);
