@@ -29,8 +29,8 @@ use crate::error::ForwarderError;
 use crate::event::{Code, ForwarderEvent};
 use crate::messages::{
     ActorEnded, BeginJoining, CheckpointReady, ControlShard, FetcherStarted, ForwarderStatus, GetStatus,
-    OpenConnection, Phase, ReceiverChanged, ReceiverState, ShardCommand, ShardEnd, ShardEnded, StartShard,
-    StopForwarder, WorkerHandle,
+    OpenConnection, Phase, ReceiverChanged, ReceiverState, ShardCaughtUp, ShardCommand, ShardEnd, ShardEnded,
+    StartShard, StopForwarder, WorkerHandle,
 };
 use crate::model::commit::{CommitTable, Order};
 use crate::model::ids::{Epoch, ShardId};
@@ -62,6 +62,8 @@ pub struct Coordinator {
     fetchers: BTreeMap<ShardId, Fetcher>,
     receivers: BTreeMap<(usize, usize), ReceiverState>,
     phase: Phase,
+    /// The group is being created anew.
+    rejoining: bool,
     stop_deadline: Option<Instant>,
     housekeeping: Housekeeping,
     summary: Summary,
@@ -134,6 +136,7 @@ impl Coordinator {
             fetchers: BTreeMap::new(),
             receivers: BTreeMap::new(),
             phase: Phase::Joining,
+            rejoining: false,
             stop_deadline: None,
             counters: parts.counters,
             events: parts.events,
@@ -278,10 +281,16 @@ impl Coordinator {
     /// Somebody deleted the group: make it anew. What was read goes on from our own positions (rule L6).
     fn rejoin(&mut self, ctx: &mut Context<Self>) {
         self.lose_all(ctx);
+        if std::mem::replace(&mut self.rejoining, true) {
+            return;
+        }
         let request = self.hub.create_consumer_group(&self.group());
-        ctx.spawn(request.into_actor(self).map(|outcome, act, _| match outcome {
-            Ok(()) => warn!(act.log, "the consumer group had been deleted; created it anew"),
-            Err(error) => debug!(act.log, "the consumer group cannot be created anew: {}", error),
+        ctx.spawn(request.into_actor(self).map(|outcome, act, _| {
+            act.rejoining = false;
+            match outcome {
+                Ok(()) => warn!(act.log, "the consumer group had been deleted; created it anew"),
+                Err(error) => debug!(act.log, "the consumer group cannot be created anew: {}", error),
+            }
         }));
     }
 
@@ -315,6 +324,7 @@ impl Coordinator {
     fn start_fetcher(&mut self, shard: ShardId, epoch: Epoch) {
         let worker = self.routing.assign();
         self.commits.begin(now(), shard, epoch);
+        self.summary.forget(shard);
         self.fetchers.insert(shard, Fetcher { epoch, worker, control: None, early: Vec::new() });
         info!(self.log, "acquired a shard"; "shard" => shard.0, "epoch" => epoch.0, "worker" => worker);
         send(&self.events, ForwarderEvent::ShardAcquired { shard });
@@ -353,6 +363,7 @@ impl Coordinator {
         if how == Some(ShardEnd::ShardGone) {
             // Rule L7: SLS takes no commit for a shard that it does not know.
             self.commits.end(shard);
+            self.leases.shard_gone(now(), shard);
         }
         let decisions = match how {
             Some(_) => self.leases.fetcher_ended(now(), shard, epoch),
@@ -540,6 +551,14 @@ impl Handler<CheckpointReady> for Coordinator {
         if self.commits.next_event().is_some_and(|due| was_waiting.is_none_or(|waiting| due < waiting)) {
             self.work(ctx);
         }
+    }
+}
+
+impl Handler<ShardCaughtUp> for Coordinator {
+    type Result = ();
+
+    fn handle(&mut self, caught_up: ShardCaughtUp, _: &mut Context<Self>) {
+        self.summary.forget(caught_up.shard);
     }
 }
 

@@ -19,8 +19,8 @@ use crate::counters::Counters;
 use crate::credit::{ByteBudget, ByteCredit, Credit, Credits};
 use crate::event::{Code, ForwarderEvent};
 use crate::messages::{
-    BatchContent, BatchSettled, CheckpointReady, ControlShard, FormatBatch, Outcome, PulledBody, ShardCommand,
-    ShardEnd, ShardEnded, UseFormatter,
+    BatchContent, BatchSettled, CheckpointReady, ControlShard, FormatBatch, Outcome, PulledBody, ShardCaughtUp,
+    ShardCommand, ShardEnd, ShardEnded, UseFormatter,
 };
 use crate::model::cursor::{Cursor, StartPosition};
 use crate::model::ids::{Epoch, Generation, Sequence, ShardId};
@@ -57,6 +57,8 @@ pub struct ShardFetcher {
     budget: ByteBudget,
     formatter: Recipient<FormatBatch>,
     checkpoint_ready: Recipient<CheckpointReady>,
+    caught_up: Recipient<ShardCaughtUp>,
+    is_caught_up: bool,
     shard_ended: Recipient<ShardEnded>,
     /// Our own address, for tickets; known once started.
     report_to: Option<Recipient<BatchSettled>>,
@@ -94,6 +96,8 @@ pub struct FetcherParts {
     pub formatter: Recipient<FormatBatch>,
     /// The Coordinator.
     pub checkpoint_ready: Recipient<CheckpointReady>,
+    /// The Coordinator.
+    pub caught_up: Recipient<ShardCaughtUp>,
     /// The Coordinator.
     pub shard_ended: Recipient<ShardEnded>,
     /// Totals.
@@ -170,6 +174,8 @@ impl ShardFetcher {
             budget: parts.budget,
             formatter: parts.formatter,
             checkpoint_ready: parts.checkpoint_ready,
+            caught_up: parts.caught_up,
+            is_caught_up: false,
             shard_ended: parts.shard_ended,
             report_to: None,
             job: None,
@@ -205,6 +211,11 @@ impl ShardFetcher {
                 even_if_unchanged: ready.even_if_unchanged,
             });
         }
+        let caught_up = self.machine.is_caught_up();
+        if caught_up && !self.is_caught_up {
+            self.caught_up.do_send(ShardCaughtUp { shard: self.shard }); // actix fact 3: once per such moment
+        }
+        self.is_caught_up = caught_up;
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
         }
@@ -222,6 +233,10 @@ impl ShardFetcher {
                     act.timer = None;
                     act.work(ctx);
                 }));
+            }
+            Next::Skip(generation, sequence, gap) => {
+                self.deliver_gap(generation, sequence, gap, None);
+                self.work(ctx);
             }
             Next::End(end) => self.end(end, ctx),
         }
@@ -400,10 +415,10 @@ impl ShardFetcher {
             }
             Outcome::Failed(why) => {
                 self.counters.batches_failed.add(1);
-                if let FailReason::BadBody(what) = why {
-                    let what = format!("shard {}: a body cannot be used: {what}; pulled again", self.shard);
+                if let FailReason::BadBody { why, body } = why {
+                    let what = format!("shard {}: a body cannot be used: {why}; pulled again", self.shard);
                     self.troubles.report(now(), Code::BadBody, &what);
-                    self.machine.ask_for_less();
+                    self.machine.body_bad(now(), settled.generation, settled.sequence, *body);
                 }
                 debug!(self.log, "a batch failed and is pulled again: {:?}", why; "seq" => settled.sequence.0);
             }

@@ -4,15 +4,17 @@
 //! its bytes and a place at its connection. Between pieces the arbiter's other actors get their turn.
 
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, WrapFuture};
-use slog::{Logger, o, warn};
+use slog::{Logger, debug, o};
 
 use crate::counters::Counters;
 use crate::credit::{ByteBudget, ByteCredit, Credit, Credits};
 use crate::messages::{BatchContent, EndFormatter, FormatBatch, FramePool, Frames, PulledBody, SendBatch};
+use crate::model::bad_body::BadBody;
 use crate::model::ids::ShardId;
 use crate::ticket::{FailReason, Ticket};
 use crate::watch::ExitGuard;
@@ -33,6 +35,7 @@ use crate::wire::syslog::gap::GapRecord;
 pub struct Formatter {
     mailbox: usize,
     piece_bytes: usize,
+    settings: RenderSettings,
     renderer: Renderer,
     connections: Vec<ConnectionHandle>,
     budget: ByteBudget,
@@ -113,7 +116,8 @@ impl Formatter {
         Self {
             mailbox: parts.mailbox,
             piece_bytes: parts.piece_bytes,
-            renderer: Renderer::new(parts.settings),
+            renderer: Renderer::new(parts.settings.clone()),
+            settings: parts.settings,
             connections: parts.connections,
             pool: FramePool::new(2 * parts.piece_bytes),
             budget: parts.budget,
@@ -177,7 +181,7 @@ impl Formatter {
                 BatchContent::Body(body) => match self.unpack(&body) {
                     Ok(decompressed) => Content::Raw { body, decompressed, position: Position::default() },
                     Err(why) => {
-                        self.refuse(ticket, why);
+                        self.refuse(ticket, &body, why);
                         continue;
                     }
                 },
@@ -215,7 +219,12 @@ impl Formatter {
         }
         let rendered = match self.render(&mut current, &mut frames, limit) {
             Ok(rendered) => rendered,
-            Err(why) => return self.refuse(current.ticket, why),
+            Err(why) => {
+                return match &current.content {
+                    Content::Raw { body, .. } => self.refuse(current.ticket, body, why),
+                    Content::Gap(_) => current.ticket.failed(FailReason::Dropped),
+                };
+            }
         };
         self.count(&rendered);
         bytes.shrink_to(frames.capacity());
@@ -263,6 +272,8 @@ impl Formatter {
         }));
         let rendered = rendered.unwrap_or_else(|_| {
             self.counters.panics.add(1);
+            // What it keeps from record to record may be half written.
+            self.renderer = Renderer::new(self.settings.clone());
             Err("rendering it caused a panic".to_owned())
         })?;
         current.logs += rendered.logs;
@@ -275,10 +286,16 @@ impl Formatter {
         }
     }
 
-    fn refuse(&self, ticket: Ticket, why: String) {
-        warn!(self.log, "a body cannot be used and is pulled again: {}", why;
+    /// The fetcher says it to a human; here it is for us.
+    fn refuse(&self, ticket: Ticket, body: &PulledBody, why: String) {
+        debug!(self.log, "a body cannot be used: {}", why;
             "shard" => ticket.shard.0, "epoch" => ticket.epoch.0, "seq" => ticket.sequence.0);
-        ticket.failed(FailReason::BadBody(why));
+        let mut digest = DefaultHasher::new();
+        body.bytes.hash(&mut digest);
+        ticket.failed(FailReason::BadBody {
+            why,
+            body: BadBody { log_groups: body.log_groups, digest: digest.finish() },
+        });
     }
 
     fn count(&self, rendered: &Rendered) {

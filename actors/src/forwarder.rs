@@ -150,6 +150,7 @@ impl ForwarderBuilder {
         let handle = CoordinatorHandle {
             fetcher_started: coordinator.clone().recipient(),
             checkpoint_ready: coordinator.clone().recipient(),
+            caught_up: coordinator.clone().recipient(),
             shard_ended: coordinator.clone().recipient(),
             receiver_changed: coordinator.clone().recipient(),
             actor_ended: coordinator.clone().recipient(),
@@ -264,7 +265,9 @@ impl Running {
             workers_ended.swap_remove(worker);
         }
         if let Err(ForwarderError::WorkerHung { .. }) = outcome {
-            // Its thread cannot be joined; the process is expected to end.
+            // Its thread cannot be joined; the others end by themselves, and the process is expected to.
+            let deadline = Instant::now();
+            self.pipelines.iter().for_each(|pipeline| pipeline.do_send(ClosePipeline { deadline }));
             send(&self.events, ForwarderEvent::Ended);
             return outcome.map(|()| self.counters.snapshot());
         }

@@ -107,6 +107,14 @@ pub struct CheckpointReady {
     pub even_if_unchanged: bool,
 }
 
+/// ShardFetcher → Coordinator: everything that the shard holds is settled. Once per such moment; may be lost.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct ShardCaughtUp {
+    /// The shard.
+    pub shard: ShardId,
+}
+
 /// ShardFetcher → Coordinator: it has ended; after this it sends nothing. The last `CheckpointReady` came before.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
@@ -184,8 +192,8 @@ impl PulledBody {
 // ---- Formatter and SyslogConnection --------------------------------------------------------------------------
 
 /// Formatter → SyslogConnection: frames to send after all that came before. Bounded by the piece credits (I6).
-/// A batch is one or more pieces in order; the last carries the ticket and may be empty. Dropping a piece without its
-/// ticket never loses anything: the batch's last piece comes behind it on the same way, and is superseded or fails.
+/// A batch is one or more pieces in order; the last carries the ticket and may be empty. An output that drops a piece
+/// must not deliver the batch's ticket afterwards: it lowers `failed_from` to `sequence`, or drops the later pieces too.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct SendBatch {

@@ -21,10 +21,10 @@ use crate::credit::{ByteBudget, Credits};
 use crate::fetcher::{FetcherParts, ShardFetcher};
 use crate::formatter::{ConnectionHandle, Formatter, FormatterParts};
 use crate::messages::{
-    ActorEnded, CheckpointReady, CloseConnection, EndFormatter, FetcherStarted, OpenConnection, ReceiverChanged,
-    ReceiverState, SendBatch, ShardEnded, StartShard, UseFormatter,
+    ActorEnded, CheckpointReady, CloseConnection, ControlShard, EndFormatter, FetcherStarted, OpenConnection,
+    ReceiverChanged, ReceiverState, SendBatch, ShardCaughtUp, ShardCommand, ShardEnded, StartShard, UseFormatter,
 };
-use crate::model::ids::ShardId;
+use crate::model::ids::{Epoch, ShardId};
 use crate::ports::{LogHub, WorkerPorts};
 use crate::trouble::EventSink;
 use crate::watch::{ActorName, ExitGuard};
@@ -63,6 +63,8 @@ pub struct CoordinatorHandle {
     pub fetcher_started: Recipient<FetcherStarted>,
     /// A position may be committed.
     pub checkpoint_ready: Recipient<CheckpointReady>,
+    /// A shard is read to its end.
+    pub caught_up: Recipient<ShardCaughtUp>,
     /// A fetcher has ended.
     pub shard_ended: Recipient<ShardEnded>,
     /// What is known of the receiver.
@@ -99,11 +101,18 @@ pub struct Pipeline {
     panics: u32,
     /// A connection was asked for before there was anything to send; each new generation opens one (rule L8).
     open_wanted: bool,
-    fetchers: BTreeMap<ShardId, Recipient<UseFormatter>>,
+    fetchers: BTreeMap<ShardId, Fetcher>,
     closing: bool,
     beats: Arc<AtomicU64>,
     log: Logger,
     ended: Option<oneshot::Sender<()>>,
+}
+
+/// How a fetcher is reached.
+struct Fetcher {
+    epoch: Epoch,
+    formatter: Recipient<UseFormatter>,
+    control: Recipient<ControlShard>,
 }
 
 /// One generation of formatter and connections.
@@ -209,9 +218,9 @@ impl Pipeline {
             guard,
         })
         .launch();
-        self.fetchers.retain(|_, fetcher| fetcher.connected());
+        self.fetchers.retain(|_, fetcher| fetcher.formatter.connected());
         for fetcher in self.fetchers.values() {
-            fetcher.do_send(UseFormatter(formatter.clone().recipient()));
+            fetcher.formatter.do_send(UseFormatter(formatter.clone().recipient()));
         }
         if self.open_wanted
             && let Some(connection) = connections.first()
@@ -274,6 +283,7 @@ impl Handler<StartShard> for Pipeline {
             budget: self.bodies.clone(),
             formatter,
             checkpoint_ready: self.coordinator.checkpoint_ready.clone(),
+            caught_up: self.coordinator.caught_up.clone(),
             shard_ended: self.coordinator.shard_ended.clone(),
             counters: Arc::clone(&self.counters),
             events: self.events.clone(),
@@ -283,8 +293,9 @@ impl Handler<StartShard> for Pipeline {
             guard: ExitGuard::new(actor, self.coordinator.actor_ended.clone()),
         })
         .launch();
-        self.fetchers.insert(shard, fetcher.clone().recipient());
-        self.coordinator.fetcher_started.do_send(FetcherStarted { shard, epoch, control: fetcher.recipient() });
+        let control = fetcher.clone().recipient();
+        self.fetchers.insert(shard, Fetcher { epoch, formatter: fetcher.recipient(), control: control.clone() });
+        self.coordinator.fetcher_started.do_send(FetcherStarted { shard, epoch, control });
     }
 }
 
@@ -334,6 +345,10 @@ impl Handler<ClosePipeline> for Pipeline {
 
     fn handle(&mut self, close: ClosePipeline, ctx: &mut Context<Self>) {
         self.closing = true;
+        // None is left unless the Coordinator ended by a panic; then nobody else tells them that the lease is lost.
+        for Fetcher { epoch, control, .. } in self.fetchers.values() {
+            control.do_send(ControlShard { epoch: *epoch, command: ShardCommand::Abandon });
+        }
         self.end_chain(close.deadline);
         self.end_if_empty(ctx);
     }

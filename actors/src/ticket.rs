@@ -10,6 +10,7 @@ use actix::Recipient;
 
 use crate::credit::Credit;
 use crate::messages::{BatchSettled, Outcome};
+use crate::model::bad_body::BadBody;
 use crate::model::ids::{Epoch, Generation, Sequence, ShardId};
 
 /// The lowest failed sequence of one generation of a shard, shared by all its tickets and pieces (rule O1).
@@ -112,5 +113,10 @@ pub enum FailReason {
     /// An earlier batch of the generation failed, or the shard was told to stop.
     Superseded,
     /// The whole body failed by itself (rule O2): decompression, size, walking, or a panic caught round its rendering.
-    BadBody(String),
+    BadBody {
+        /// What is wrong with it.
+        why: String,
+        /// Which body it was.
+        body: BadBody,
+    },
 }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::error::ForwarderError;
 use crate::event::Code;
 use crate::model::cursor::StartPosition;
+use crate::model::ids::ShardId;
 use crate::ports::LogHub;
 use crate::trouble::{EventSink, Troubles, sentence};
 use crate::wire::sls::error::{ErrorClass, SlsError, group_quota_remedy};
@@ -45,7 +46,7 @@ pub(super) async fn join(
     log: Logger,
     events: EventSink,
 ) -> Result<Joined, ForwarderError> {
-    let mut steps = Steps { troubles: Troubles::new(log.clone(), events), pause: FIRST_PAUSE };
+    let mut steps = Steps { troubles: Troubles::new(log.clone(), events), pause: FIRST_PAUSE, patience: 0 };
     let ttl_days = match steps.repeat(&hub, |hub| hub.get_logstore()).await {
         Ok(logstore) => logstore.ttl_days,
         Err(refused) => {
@@ -95,7 +96,10 @@ async fn ensure_group(
         };
     }
     match steps.repeat(hub, |hub| hub.create_consumer_group(ours)).await {
-        Ok(()) => info!(log, "created the consumer group"; "timeout_s" => ours.timeout_s, "order" => ours.order),
+        Ok(()) => {
+            info!(log, "created the consumer group"; "timeout_s" => ours.timeout_s, "order" => ours.order);
+            steps.patience = PATIENCE;
+        }
         Err(Refused(error)) if error.code_is("ConsumerGroupAlreadyExist") => {}
         Err(Refused(error)) if error.code_is("ConsumerGroupQuotaExceed") => {
             let names: Vec<&str> = groups.iter().map(|group| group.name.as_str()).collect();
@@ -127,10 +131,24 @@ async fn commit_start(
     }
     info!(log, "a new consumer group: committing its start position"; "start" => %start, "shards" => shards.len());
     for shard in shards.iter().rev().map(|info| info.shard) {
-        if steps.require(hub, |hub| hub.get_checkpoint(shard)).await?.cursor.is_none() {
-            let cursor = steps.require(hub, |hub| hub.get_cursor(shard, start)).await?;
-            steps.require(hub, |hub| hub.update_checkpoint(shard, &cursor, true)).await?;
+        match commit_start_of(hub, steps, shard, start).await {
+            // It expired since it was listed: there is nothing to begin.
+            Err(Refused(error)) if error.class() == ErrorClass::ShardGone => {}
+            outcome => outcome.map_err(|Refused(error)| refused(&error))?,
         }
+    }
+    Ok(())
+}
+
+async fn commit_start_of(
+    hub: &Rc<dyn LogHub>,
+    steps: &mut Steps,
+    shard: ShardId,
+    start: StartPosition,
+) -> Result<(), Refused> {
+    if steps.repeat(hub, |hub| hub.get_checkpoint(shard)).await?.cursor.is_none() {
+        let cursor = steps.repeat(hub, |hub| hub.get_cursor(shard, start)).await?;
+        steps.repeat(hub, |hub| hub.update_checkpoint(shard, &cursor, true)).await?;
     }
     Ok(())
 }
@@ -157,11 +175,15 @@ const LOOKED_AT: usize = 32;
 struct Steps {
     troubles: Troubles,
     pause: Duration,
+    /// How often a group that was just created may be unknown yet.
+    patience: u32,
 }
 
 /// An answer that no repetition mends.
 struct Refused(SlsError);
 
+/// Attempts after which a group that was created and is not there is an error.
+const PATIENCE: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -187,6 +209,10 @@ impl Steps {
                 _ if error.is_clock() => Code::ClockSkew,
                 ErrorClass::Retry => Code::SlsDown,
                 ErrorClass::SlowDown(_) => Code::Quota,
+                _ if self.patience > 0 && error.code_is("ConsumerGroupNotExist") => {
+                    self.patience -= 1;
+                    Code::SlsDown
+                }
                 _ => return Err(Refused(error)),
             };
             self.troubles.report(Instant::now().into_std(), code, &sentence(&error));

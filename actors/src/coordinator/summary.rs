@@ -67,7 +67,12 @@ impl Summary {
         delivered && !std::mem::replace(&mut self.any_settled, true)
     }
 
-    /// The worst lag over these shards, in seconds.
+    /// The shard is read to its end, or read by somebody else: it lags behind nothing.
+    pub(super) fn forget(&mut self, shard: ShardId) {
+        self.received_s.remove(&shard);
+    }
+
+    /// The worst lag over these shards, in seconds; none while all of them are read to their end.
     pub(super) fn lag_s(&self, shards: impl Iterator<Item = ShardId>) -> Option<i64> {
         let oldest = shards.filter_map(|shard| self.received_s.get(&shard)).min()?;
         Some(age_s(*oldest))

@@ -16,6 +16,8 @@ pub struct LeaseTable {
     group_timeout: Duration,
     drain_timeout: Duration,
     leases: BTreeMap<ShardId, Lease>,
+    /// Shards that SLS did not know any more although it named them as ours, with when that was.
+    gone: BTreeMap<ShardId, Instant>,
     last_epoch: u64,
     /// When the last heartbeat that was answered had been sent.
     confirmed_at: Option<Instant>,
@@ -75,6 +77,8 @@ pub enum Decision {
 const FOR_SETTLING: f64 = 0.8;
 /// A group's timeout is in whole seconds; a shorter one than this is not believed.
 const SHORTEST_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a shard that does not exist is not asked for again although heartbeats name it.
+const ASK_AGAIN: Duration = Duration::from_secs(600);
 /// First and longest pause before a fetcher that panicked is started again.
 const RESTART: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 
@@ -86,6 +90,7 @@ impl LeaseTable {
             group_timeout,
             drain_timeout,
             leases: BTreeMap::new(),
+            gone: BTreeMap::new(),
             last_epoch: 0,
             confirmed_at: None,
             sent_at: None,
@@ -135,8 +140,10 @@ impl LeaseTable {
         let again_at_once = std::mem::take(&mut self.again_at_once);
         self.due = if again_at_once { now } else { (sent_at + self.interval()).max(now) };
         let mut decisions = Vec::new();
+        self.gone.retain(|shard, at| owned.contains(shard) && now.saturating_duration_since(*at) < ASK_AGAIN);
         for shard in owned {
             match self.leases.get_mut(shard) {
+                None if self.gone.contains_key(shard) => {}
                 None if !self.stopping => decisions.push(self.start(*shard, 0)),
                 Some(Lease { state: State::Abandoned { reacquired }, .. }) => *reacquired = !self.stopping,
                 _ => {}
@@ -230,6 +237,11 @@ impl LeaseTable {
             }
             State::Restarting { .. } | State::Closing { .. } => Vec::new(),
         }
+    }
+
+    /// SLS does not know the shard: it is not started again while answers go on naming it, for a while.
+    pub fn shard_gone(&mut self, now: Instant, shard: ShardId) {
+        self.gone.insert(shard, now);
     }
 
     /// A fetcher is gone without having said why: a panic. While the lease is held it is started again, ever later.
@@ -517,5 +529,17 @@ mod tests {
         assert!(table.begin_heartbeat(now + 3 * SECOND).is_some());
         table.set_group_timeout(Duration::ZERO);
         assert!(table.interval() > Duration::ZERO, "heartbeats without pause");
+    }
+
+    #[test]
+    fn l7_a_shard_that_does_not_exist_is_not_started_again_by_each_answer_that_names_it() {
+        let now = Instant::now();
+        let (mut table, _) = holding(now, &[1]);
+        table.shard_gone(now, ShardId(1));
+        table.fetcher_ended(now, ShardId(1), Epoch(1));
+        table.released(ShardId(1), Epoch(1));
+        assert_eq!(beat(&mut table, now + 20 * SECOND, &[1]).1, []);
+        let much_later = now + ASK_AGAIN + SECOND;
+        assert_eq!(beat(&mut table, much_later, &[1]).1, [Decision::Start(ShardId(1), Epoch(2))]);
     }
 }

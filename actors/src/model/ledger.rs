@@ -85,6 +85,11 @@ impl Ledger {
         self.failed |= !delivered;
     }
 
+    /// From where to where a batch of this generation goes, if it has not been removed.
+    pub fn span(&self, sequence: Sequence) -> Option<(&Cursor, &Cursor)> {
+        self.entries.iter().find(|entry| entry.sequence == sequence).map(|entry| (&entry.from, &entry.to))
+    }
+
     /// Removes the settled entries at the front and says the position after them, if there were any.
     pub fn advance(&mut self) -> Option<Position> {
         let mut position = None;

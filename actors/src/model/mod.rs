@@ -4,6 +4,7 @@
 //! argument. The shells hold one machine each and carry out what it answers.
 
 pub mod backoff;
+pub mod bad_body;
 pub mod commit;
 pub mod cursor;
 pub mod ids;

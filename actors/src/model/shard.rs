@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::bad_body::{BadBodies, BadBody};
 use super::cursor::Cursor;
 use super::ids::{Generation, Sequence};
 use super::ledger::{Ledger, Position};
@@ -20,11 +21,14 @@ pub struct ShardMachine {
     rest_until: Option<Instant>,
     ledger: Ledger,
     pace: PullPace,
+    bad_bodies: BadBodies,
     memory: Memory,
     /// Used when SLS has no checkpoint although we have read this shard before (the group was made anew, rule L6).
     resume: Option<Cursor>,
     readonly_since: Option<Instant>,
     end_committed: Option<Instant>,
+    /// The last answer was empty and reached the shard's end.
+    at_end: bool,
     ready: Option<Ready>,
 }
 
@@ -66,6 +70,8 @@ pub enum Next {
     Start(Job),
     /// Nothing until the next event, or until then.
     Wait(Option<Instant>),
+    /// Deliver a gap record under this number, in place of a log group that was given up; then ask again.
+    Skip(Generation, Sequence, Gap),
     /// End: nothing more can or may settle.
     End(End),
 }
@@ -164,10 +170,12 @@ impl ShardMachine {
             rest_until: None,
             ledger: Ledger::default(),
             pace,
+            bad_bodies: BadBodies::default(),
             memory: Memory { recent: FIRST_RESERVE.min(memory), most: memory },
             resume,
             readonly_since: None,
             end_committed: None,
+            at_end: false,
             ready: None,
         }
     }
@@ -201,7 +209,12 @@ impl ShardMachine {
             Stage::NeedCheckpoint => Job::Checkpoint,
             Stage::NeedBegin | Stage::NeedOldest { .. } => Job::OldestCursor,
             Stage::Reading { cursor } => {
-                Job::Pull { cursor: cursor.clone(), count: self.pace.count(), reserve: self.memory.recent }
+                let cursor = cursor.clone();
+                if let Some(to) = self.bad_bodies.given_up(&cursor).cloned() {
+                    return self.skip(cursor, to);
+                }
+                let count = if self.bad_bodies.one_by_one() { 1 } else { self.pace.count() };
+                Job::Pull { cursor, count, reserve: self.memory.recent }
             }
             Stage::Gone if self.ledger.is_empty() => return Next::End(End::Gone),
             Stage::Gone => return Next::Wait(None),
@@ -248,6 +261,7 @@ impl ShardMachine {
         jitter: f64,
     ) -> Verdict {
         self.job_running = false;
+        self.at_end = answer.log_groups == 0 && answer.end_of_shard != Some(false);
         let Stage::Reading { cursor } = &self.stage else { return Verdict::Drop };
         let cursor = cursor.clone();
         if self.ledger.has_failed() {
@@ -338,6 +352,7 @@ impl ShardMachine {
         self.ledger.settle(generation, sequence, delivered);
         if delivered {
             self.pace.delivered();
+            self.bad_bodies.delivered();
         }
         if self.ledger.has_failed() && !had_failed {
             self.rest_after_failure(now, jitter);
@@ -365,14 +380,25 @@ impl ShardMachine {
         self.stop = Some(Stop::Lost);
     }
 
-    /// A whole body failed by itself (rule O2): ask for half as much.
-    pub fn ask_for_less(&mut self) {
-        self.pace.halve();
+    /// A whole body failed by itself (rule O2): ask for half as much, for one log group at a time, or give one up. To be
+    /// told before its ticket is [`ShardMachine::settled`].
+    pub fn body_bad(&mut self, now: Instant, generation: Generation, sequence: Sequence, body: BadBody) {
+        if generation == self.ledger.generation()
+            && let Some((from, to)) = self.ledger.span(sequence)
+        {
+            self.bad_bodies.failed(now, from, to, body);
+            self.pace.halve();
+        }
     }
 
     /// The current attempt.
     pub fn generation(&self) -> Generation {
         self.ledger.generation()
+    }
+
+    /// Whether everything that the shard holds is settled.
+    pub fn is_caught_up(&self) -> bool {
+        self.at_end && self.ledger.is_empty()
     }
 
     /// Whether it was told to stop, so that a running job is to be dropped.
@@ -415,6 +441,13 @@ impl ShardMachine {
             self.memory.recent = answer.memory.min(self.memory.most);
             self.pace.ask_for(answer.log_groups);
         }
+    }
+
+    fn skip(&mut self, from: Cursor, to: Cursor) -> Next {
+        self.stage = Stage::Reading { cursor: to.clone() };
+        let sequence = self.ledger.enter(from.clone(), to.clone(), None);
+        let reason = "a log group cannot be read: the same bytes fail again and again";
+        Next::Skip(self.ledger.generation(), sequence, Gap { from, to, reason })
     }
 
     fn enter_gap(&mut self, gap: Gap) -> Verdict {
@@ -654,5 +687,52 @@ mod tests {
         assert_eq!(shard.next(now), Next::Start(Job::OldestCursor));
         assert!(matches!(shard.oldest_cursor(now, cursor(8), 0.0), Verdict::Odd(_)));
         assert!(matches!(shard.next(now), Next::Wait(Some(until)) if until > now));
+    }
+
+    #[test]
+    fn o2_a_log_group_that_fails_by_itself_is_given_up_and_the_good_ones_get_through() {
+        let mut now = Instant::now();
+        let mut shard = reading(0, now);
+        // Log groups 0 to 2, of which the one at 1 is bad; SLS answers as many as asked for.
+        let (mut at, mut asked, mut delivered, mut gaps) = (0, 3, Vec::new(), Vec::new());
+        for _ in 0..100 {
+            let groups = u64::from(asked).min(3 - at);
+            let Verdict::Deliver(generation, sequence) =
+                shard.answered(now, now, &answer(at + groups, groups as u32), true, 0.0)
+            else {
+                panic!("not delivered")
+            };
+            let bad = (at..at + groups).contains(&1);
+            if bad {
+                shard.body_bad(
+                    now,
+                    generation,
+                    sequence,
+                    BadBody { log_groups: groups as u32, digest: at * 10 + groups },
+                );
+            } else {
+                delivered.extend(at..at + groups);
+            }
+            shard.settled(now, generation, sequence, !bad, 0.0);
+            loop {
+                match shard.next(now) {
+                    Next::Wait(Some(until)) => now = until,
+                    Next::Skip(generation, sequence, gap) => {
+                        gaps.push((gap.from, gap.to));
+                        shard.settled(now, generation, sequence, true, 0.0);
+                    }
+                    Next::Start(Job::Pull { cursor: from, count, .. }) => {
+                        (at, asked) = ((0..).find(|n| cursor(*n) == from).expect("a known cursor"), count);
+                        break;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            if at == 3 {
+                break;
+            }
+        }
+        assert_eq!((delivered, gaps), (vec![0, 2], vec![(cursor(1), cursor(2))]));
+        assert_eq!(shard.take_ready().expect("all settled").position.cursor, cursor(3));
     }
 }

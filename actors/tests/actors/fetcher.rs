@@ -12,6 +12,7 @@ use sls_syslog_actors::event::ForwarderEvent;
 use sls_syslog_actors::fetcher::{FetcherParts, ShardFetcher};
 use sls_syslog_actors::loghub::{GroupSettings, Limits};
 use sls_syslog_actors::messages::*;
+use sls_syslog_actors::model::bad_body::BadBody;
 use sls_syslog_actors::model::ids::{Epoch, Generation, Sequence};
 use sls_syslog_actors::testing::hub::{BodyFault, Fault, InMemoryHub, Operation};
 use sls_syslog_actors::testing::probe::{Probed, jammed, probe};
@@ -60,6 +61,7 @@ impl Rig {
         source.max_log_groups = setup.max_log_groups;
         let (formatter, formatted) = probe();
         let (checkpoint_ready, ready) = probe();
+        let (caught_up, _) = probe();
         let (shard_ended, ended) = probe();
         let (watcher, guard) = probe();
         let (told, events) = probe();
@@ -76,6 +78,7 @@ impl Rig {
             budget: budget.clone(),
             formatter: setup.formatter.unwrap_or(formatter),
             checkpoint_ready,
+            caught_up,
             shard_ended,
             counters: Arc::clone(&counters),
             events: Some(told),
@@ -376,7 +379,9 @@ fn a_bad_body_is_pulled_again_with_fewer_log_groups() {
             let batch = rig.formatter.next().await;
             let BatchContent::Body(body) = batch.content else { panic!("not a body") };
             groups.push(body.log_groups);
-            batch.ticket.failed(FailReason::BadBody("for a test".into()));
+            batch
+                .ticket
+                .failed(FailReason::BadBody { why: "for a test".into(), body: BadBody { log_groups: 2, digest: 1 } });
         }
         assert_eq!(groups, [8, 4, 2, 1]);
         rig.abandon().await;

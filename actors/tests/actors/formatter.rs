@@ -287,7 +287,7 @@ fn o2_a_bad_body_fails_by_itself() {
                 }
             });
             let (_, why) = rig.failed().await;
-            assert!(matches!(why, FailReason::BadBody(_)), "spoilt {spoil}: {why:?}");
+            assert!(matches!(why, FailReason::BadBody { .. }), "spoilt {spoil}: {why:?}");
         }
         assert!(rig.connections[0].try_next().is_none(), "nothing of a bad body is sent");
         rig.failed_from = FailedFrom::none();
