@@ -39,7 +39,8 @@
 //!
 //! When a batch counts as delivered is [`config::Confirmation`]'s word. `tcp_acked` means that the peer's TCP has
 //! acknowledged every byte and the connection was found open afterwards; what a receiver loses that dies with
-//! acknowledged bytes unread, or what a balancer acknowledges for it, is not covered by that.
+//! acknowledged bytes unread, or what a balancer acknowledges for it, is not covered by that. `app_acked` (RELP) means
+//! that the receiver's application has answered every message.
 
 pub mod config;
 pub mod connection;

@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn messages_are_answered_by_number_and_close_is_the_end() {
         let (running, kept, mut client) = start(RelpFaults::default());
-        write!(client, "{OPEN}2 syslog 3 a\nb\n3 syslog 1 c\n4 close 0\n").unwrap();
+        writeln!(client, "{OPEN}2 syslog 3 a\nb\n3 syslog 1 c\n4 close 0").unwrap();
         assert_eq!(rest(client), opened() + "2 rsp 6 200 OK\n3 rsp 6 200 OK\n4 rsp 0\n");
         let kept = kept.0.lock().unwrap();
         assert_eq!((kept.0.as_slice(), kept.1), (&[b"a\nb".to_vec(), b"c".to_vec()][..], 2));
@@ -254,7 +254,7 @@ mod tests {
             assert_eq!(kept.0.lock().unwrap().0, [b"a".to_vec(), trouble.as_bytes().to_vec()]);
         }
         let (running, kept, mut client) = start(RelpFaults::default());
-        write!(client, "1 syslog 1 a\n").unwrap();
+        writeln!(client, "1 syslog 1 a").unwrap();
         assert_eq!(rest(client), "");
         running.stop();
         assert_eq!(kept.0.lock().unwrap().0, [b"begins with syslog instead of open".to_vec()]);
@@ -264,7 +264,7 @@ mod tests {
     fn faults_come_as_asked_for() {
         let faults = RelpFaults { refuse: Some(2), serverclose_after: Some(2) };
         let (running, kept, mut client) = start(faults);
-        write!(client, "{OPEN}2 syslog 1 a\n3 syslog 1 b\n4 syslog 1 c\n5 syslog 1 d\n").unwrap();
+        writeln!(client, "{OPEN}2 syslog 1 a\n3 syslog 1 b\n4 syslog 1 c\n5 syslog 1 d").unwrap();
         let refused = "3 rsp 34 500 refused, as --relp-refuse asks\n";
         assert_eq!(rest(client), opened() + "2 rsp 6 200 OK\n" + refused + "4 rsp 6 200 OK\n0 serverclose 0\n");
         assert_eq!(kept.0.lock().unwrap().0, [b"a".to_vec(), b"c".to_vec()]);
@@ -277,7 +277,7 @@ mod tests {
         write!(client, "{OPEN}").unwrap();
         let mut said = vec![0; opened().len()];
         client.read_exact(&mut said).unwrap();
-        write!(client, "2 syslog 4 full\n").unwrap();
+        writeln!(client, "2 syslog 4 full").unwrap();
         assert_eq!(rest(client), "0 serverclose 0\n");
         running.stop();
     }
@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn sessions_are_told_when_the_receiver_ends() {
         let (running, _, mut client) = start(RelpFaults::default());
-        write!(client, "{OPEN}2 syslog 1 a\n").unwrap();
+        writeln!(client, "{OPEN}2 syslog 1 a").unwrap();
         let mut said = vec![0; opened().len() + "2 rsp 6 200 OK\n".len()];
         client.read_exact(&mut said).unwrap();
         let told = std::thread::spawn(move || rest(client));

@@ -34,6 +34,8 @@ const WORK: &[Work] = &[
     Work { name: "audit 1.2 KB, TCP octet counting, tcp_acked", logs: "audit", backlog_mb: 2000, protocol: "tcp" },
     Work { name: "tiny 80 B, TCP octet counting, tcp_acked", logs: "tiny", backlog_mb: 600, protocol: "tcp" },
     Work { name: "web 500 B, TLS 1.3, tcp_acked", logs: "web", backlog_mb: 2000, protocol: "tls" },
+    Work { name: "web 500 B, RELP, app_acked", logs: "web", backlog_mb: 1000, protocol: "relp" },
+    Work { name: "web 500 B, RELP inside TLS 1.3, app_acked", logs: "web", backlog_mb: 1000, protocol: "relp+tls" },
 ];
 
 /// What the Python sample of Alibaba's help page reaches on a machine of this kind, in MB per CPU-second.
@@ -79,7 +81,7 @@ fn measure(work: &Work) -> Figures {
     ];
     let (ca, client, key) =
         (format!("{certs_path}/ca.pem"), format!("{certs_path}/client.pem"), format!("{certs_path}/client-key.pem"));
-    if work.protocol == "tls" {
+    if work.protocol.ends_with("tls") {
         arguments.extend(["--write-certs", &certs_path]);
         settings.extend([
             ("destination.cert_path", ca.as_str()),

@@ -115,7 +115,7 @@ impl Attempt {
             },
             Error::AlertReceived(alert) => self.explain_alert(*alert),
             Error::InvalidMessage(_) => format!(
-                "{place} does not speak TLS{}: it answered something else (destination.protocol = \"tcp\", or another \
+                "{place} does not speak TLS{}: it answered something else (destination.protocol without tls, or another \
                  destination.port)",
                 self.seen()
             ),

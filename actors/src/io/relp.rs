@@ -43,14 +43,14 @@ where
         stream.write_all(&out).await?;
         stream.flush().await
     };
-    sent.await.map_err(|error| ended(place, &error))?;
+    sent.await.map_err(|error| broken(place, &error))?;
     let mut reader = FrameReader::new(MAX_ANSWER);
     let mut scratch = [0; MAX_ANSWER];
     loop {
         match stream.read(&mut scratch).await {
             Ok(0) => return Err(ended(place, &"it closed the connection")),
             Ok(n) => reader.push(&scratch[..n]),
-            Err(error) => return Err(ended(place, &error)),
+            Err(error) => return Err(broken(place, &error)),
         }
         let said = shown(reader.pending());
         match reader.next() {
@@ -91,6 +91,11 @@ fn judge(place: &str, data: &[u8]) -> Result<(), DialError> {
     } else {
         Err(DialError(format!("{place} speaks RELP, but does not offer to take syslog messages")))
     }
+}
+
+/// An error of the socket, or a sentence of the TLS layer, such as that our certificate was refused.
+fn broken(place: &str, error: &io::Error) -> DialError {
+    if error.get_ref().is_some() { DialError(error.to_string()) } else { ended(place, error) }
 }
 
 fn ended(place: &str, why: &dyn std::fmt::Display) -> DialError {

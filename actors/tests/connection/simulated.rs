@@ -15,7 +15,7 @@ use slog::{Drain, Level, Logger};
 use sls_syslog_actors::config::{Confirmation, DestinationConfig, Protocol};
 use sls_syslog_actors::counters::Counters;
 use sls_syslog_actors::messages::{Outcome, ReceiverState};
-use sls_syslog_actors::ports::{Dial, DialError, Look, Transport};
+use sls_syslog_actors::ports::{Dial, DialError, Look, Renewal, Transport};
 use sls_syslog_actors::ticket::FailReason;
 use tokio::time::Instant;
 
@@ -35,6 +35,8 @@ struct Wire {
     taken: u64,
     /// Bytes that the socket refuses to go beyond.
     room: Option<u64>,
+    /// What goes beyond belongs to another connection.
+    renews: bool,
     /// Bytes acknowledged; all if none is set.
     acked: Option<u64>,
     flush_stuck: bool,
@@ -63,6 +65,9 @@ impl Transport for FakeTransport {
         assert!(!wire.panics, "scripted panic");
         let room = wire.room.map_or(u64::MAX, |room| room.saturating_sub(wire.taken));
         let taken = frames.len().min(usize::try_from(room).unwrap_or(usize::MAX));
+        if taken == 0 && wire.renews {
+            return Poll::Ready(Err(io::Error::other(Renewal("scripted"))));
+        }
         if taken == 0 {
             wire.waker = Some(cx.waker().clone());
             return Poll::Pending;
@@ -186,6 +191,25 @@ fn a_receiver_that_is_down_is_said_with_growing_pauses_and_its_recovery_once() {
         assert!((6..12).contains(&warnings.len()), "{warnings:?}");
         assert!(warnings[0].contains("the receiver is down: nobody is there"), "{warnings:?}");
         assert_eq!(said.at(Level::Info), ["the receiver works again"]);
+        assert_eq!(rig.state().await, ReceiverState::Ready);
+        rig.close(PATIENCE).await;
+    });
+}
+
+/// A RELP session whose numbers are used up is no trouble of the receiver.
+#[test]
+fn a_connection_that_has_to_be_renewed_is_followed_by_another_at_once() {
+    simulate(async {
+        let first = || Wire { room: Some(100_000), renews: true, ..Wire::default() };
+        let dial = FakeDial::new(move |n| Some(if n == 0 { first() } else { Wire::default() }));
+        let (mut rig, said) = rig_at(Confirmation::AppAcked, &settings(), &dial);
+        rig.send(&numbered(0, 1, 100)).await;
+        rig.delivered(0..1).await;
+        let before = Instant::now();
+        rig.send(&numbered(1, 2_000, 100)).await;
+        rig.delivered(1..2).await;
+        assert_eq!(dial.attempts.borrow()[1..], [before], "one attempt, without a pause");
+        assert_eq!(said.at(Level::Warning), [""; 0]);
         assert_eq!(rig.state().await, ReceiverState::Ready);
         rig.close(PATIENCE).await;
     });
