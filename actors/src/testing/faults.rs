@@ -3,9 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::hub::{BodyFault, Fault, Operation};
+use super::hub::{BodyFault, Fault, InMemoryHub, Operation};
 use super::receiver::{Behaviour, Dialing, Ending};
 use crate::config::Confirmation;
+use crate::model::cursor::StartPosition;
 
 /// A whole scenario.
 #[derive(Debug, Clone)]
@@ -44,6 +45,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     pub max_log_groups: u32,
     pub in_order: bool,
+    pub start: StartPosition,
+    pub messages_per_second: Option<u32>,
 }
 
 /// Something that happens.
@@ -178,6 +181,7 @@ impl Plan {
         let mut plan = Self::from_seed(seed);
         plan.steps.retain(|step| matches!(step.what, What::Put { .. }));
         plan.retention = None;
+        plan.settings.start = StartPosition::Begin;
         plan
     }
 
@@ -199,7 +203,9 @@ impl Plan {
         // The first logs are there before anybody comes.
         steps.push(Step { at: Duration::ZERO, what: What::Put { groups: rng.u32(1..20), logs: 2, length } });
         for _ in 0..rng.u32(1..10) {
-            steps.push(Step { at: moment(rng, heals_at), what: What::draw(rng, forwarders) });
+            // Starts are short, and much can go wrong in them.
+            let end = if rng.u8(..6) == 0 { Duration::from_secs(2) } else { heals_at };
+            steps.push(Step { at: moment(rng, end), what: What::draw(rng, forwarders) });
         }
         steps.sort_by_key(|step| step.at);
         let pull_bytes = if is_heavy { 4 << 20 } else { *pick(rng, &[1 << 10, 64 << 10]) };
@@ -265,6 +271,12 @@ impl Settings {
             drain_timeout: millis(rng, 500, 8000),
             max_log_groups: *pick(rng, &[1, 3, 10, 1000]),
             in_order: rng.bool(),
+            start: match rng.u8(..8) {
+                0 => StartPosition::End,
+                1 => StartPosition::UnixSeconds(InMemoryHub::START_UNIX_S + rng.i64(-10..40)),
+                _ => StartPosition::Begin,
+            },
+            messages_per_second: (rng.u8(..8) == 0).then(|| rng.u32(50..5000)),
         }
     }
 }
@@ -314,7 +326,7 @@ impl SlsFault {
             (Calls::Commits, 7) => How::Refuse(404, "ConsumerNotExist"),
             (Calls::Pulls, 5..9) => How::Body(spoilt_body(rng)),
             (_, 8) => How::Refuse(403, "ReadQuotaExceed"),
-            (Calls::Pulls | Calls::Checkpoints, 9) => How::Panic,
+            (Calls::Pulls | Calls::Checkpoints | Calls::Heartbeats | Calls::Commits, 9) => How::Panic,
             _ => How::Refuse(503, "ServerBusy"),
         };
         let forwarder = rng.bool().then(|| rng.usize(..forwarders));

@@ -298,7 +298,7 @@ impl Checker {
         };
         inner.note(|| format!("{name}: commits shard {shard} at {number}"));
         if force {
-            return;
+            return inner.forced(name, shard, number);
         }
         let settled = inner.settled(shard);
         if settled.is_some_and(|settled| number > settled) {
@@ -476,6 +476,20 @@ impl Inner {
 
     fn lease_limit(&self) -> Duration {
         self.terms.group_timeout.mul_f64(0.9)
+    }
+
+    /// A group's birth: what lies before the start position is not wanted (rule L6).
+    fn forced(&mut self, name: &str, shard: ShardId, number: u64) {
+        if self.consumer(name).resumes.contains_key(&shard) {
+            self.violated(format!("L6: {name} forces the checkpoint of shard {shard}, which it has committed before"));
+        }
+        // Nothing may have been written to it yet.
+        let logs = self.shards.entry(shard).or_insert_with(|| ShardLogs {
+            first: number,
+            settled: number,
+            ..ShardLogs::default()
+        });
+        logs.gaps.push((0, Some(number)));
     }
 
     /// The first position of the shard that is not settled; `None` if nothing was ever written to it.

@@ -19,6 +19,7 @@ use super::receiver::{Behaviour, Receiver};
 use super::runtime::VirtualTime;
 use super::watched_hub::WatchedHub;
 use crate::config::{Credentials, DestinationConfig, ForwarderConfig, LimitsConfig, Protocol, SourceConfig};
+use crate::error::ForwarderError;
 use crate::forwarder::{Ended, Forwarder, ForwarderHandle};
 use crate::loghub::{GroupSettings, Limits, Route, SplitAt};
 use crate::model::ids::ShardId;
@@ -79,7 +80,9 @@ const GROUP: &str = "group";
 const RECOVERY: Duration = Duration::from_secs(300);
 /// A forwarder that is told to stop ends within its `drain_timeout` and this.
 const CLOSE: Duration = Duration::from_secs(15);
-/// Longest wait for the answer of a request.
+/// A forwarder asks for its Coordinator's clients first, one of them for heartbeats, then for those of its workers.
+const CLIENTS_OF_COORDINATOR: usize = 2;
+/// How often it is looked after what happens by itself.
 const GLANCE: Duration = Duration::from_millis(200);
 
 impl Simulation {
@@ -403,9 +406,14 @@ impl World {
     fn outside(&self, name: &str, memory: &BodyMemory) -> Outside {
         let (hub, checker, memory) = (self.hub.clone(), self.checker.clone(), memory.clone());
         let (name, mutation) = (name.to_owned(), self.mutation.clone());
+        let clients = Cell::new(0);
         let log_hub = move || {
             let client = hub.client(GROUP, &name);
-            let watched: Rc<dyn LogHub> = Rc::new(WatchedHub::new(client, &name, memory.clone(), checker.clone()));
+            let watched = WatchedHub::new(client, &name, memory.clone(), checker.clone());
+            let number = clients.get();
+            clients.set(number + 1);
+            let of_coordinator = number < CLIENTS_OF_COORDINATOR;
+            let watched: Rc<dyn LogHub> = Rc::new(if of_coordinator { watched.of_coordinator() } else { watched });
             match &mutation.log_hub {
                 Some(mutate) => mutate(watched),
                 None => watched,
@@ -449,6 +457,10 @@ impl World {
             let Some(running) = &mut self.forwarders[index].running else { continue };
             if let Some(ended) = now_or_never(running.handle.ended()) {
                 let Some(running) = self.forwarders[index].running.take() else { continue };
+                if matches!(ended, Err(ForwarderError::Panicked { .. })) {
+                    // Its threads end now, and whatever still runs on them.
+                    running.process.abort();
+                }
                 self.ended(index, &running, Some(ended));
             } else if running.stop_by.is_some_and(|by| Instant::now() > by) {
                 running.stop_by = None;
@@ -554,12 +566,14 @@ pub fn config(plan: &Plan, consumer: &str) -> ForwarderConfig {
     source.drain_timeout = settings.drain_timeout;
     source.max_log_groups = settings.max_log_groups;
     source.in_order = settings.in_order;
+    source.cursor_start_time = settings.start;
     let mut destination = DestinationConfig::new("127.0.0.1", Protocol::Tcp);
     destination.hostname = "simulated".to_owned();
     destination.confirmation = settings.confirmation;
     destination.confirm_after_connect = settings.confirm_after_connect;
     destination.timeout = settings.timeout;
     destination.connections = settings.connections;
+    destination.max_messages_per_second = settings.messages_per_second;
     destination.reconnect = (Duration::from_millis(50), Duration::from_secs(5));
     let mut config = ForwarderConfig::new(source, destination);
     config.limits = LimitsConfig {

@@ -20,12 +20,20 @@ pub struct WatchedHub {
     consumer: Rc<str>,
     memory: BodyMemory,
     checker: Checker,
+    begins_epochs: bool,
 }
 
 impl WatchedHub {
     /// Looks on while `consumer` uses `inner`; the bodies that it reads are counted in `memory`.
     pub fn new(inner: Rc<dyn LogHub>, consumer: &str, memory: BodyMemory, checker: Checker) -> Self {
-        Self { inner, consumer: consumer.into(), memory, checker }
+        Self { inner, consumer: consumer.into(), memory, checker, begins_epochs: true }
+    }
+
+    /// For a Coordinator, which looks at checkpoints without beginning to read.
+    #[must_use]
+    pub fn of_coordinator(mut self) -> Self {
+        self.begins_epochs = false;
+        self
     }
 }
 
@@ -107,8 +115,11 @@ impl LogHub for WatchedHub {
     }
 
     fn get_checkpoint(&self, shard: ShardId) -> LocalBoxFuture<'static, Result<Checkpoint, SlsError>> {
-        self.checker.epoch_begins(&self.consumer, shard);
         let request = self.inner.get_checkpoint(shard);
+        if !self.begins_epochs {
+            return request;
+        }
+        self.checker.epoch_begins(&self.consumer, shard);
         let (checker, consumer) = (self.checker.clone(), Rc::clone(&self.consumer));
         Box::pin(async move {
             let checkpoint = request.await?;
