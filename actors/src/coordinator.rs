@@ -64,6 +64,8 @@ pub struct Coordinator {
     phase: Phase,
     /// The group is being created anew.
     rejoining: bool,
+    /// How old the backlog is, is being asked.
+    asking_oldest: bool,
     stop_deadline: Option<Instant>,
     housekeeping: Housekeeping,
     summary: Summary,
@@ -137,6 +139,7 @@ impl Coordinator {
             receivers: BTreeMap::new(),
             phase: Phase::Joining,
             rejoining: false,
+            asking_oldest: false,
             stop_deadline: None,
             counters: parts.counters,
             events: parts.events,
@@ -256,7 +259,7 @@ impl Coordinator {
                     send(&self.events, ForwarderEvent::Joined { consumer });
                 }
                 self.counters.heartbeats.add(1);
-                for code in [Code::SlsDown, Code::SlsRefused, Code::ClockSkew, Code::Quota] {
+                for code in [Code::SlsDown, Code::SlsRefused, Code::ClockSkew, Code::Quota, Code::LeaseLost] {
                     self.troubles.recovered(at, code);
                 }
                 let decisions = self.leases.heartbeat_answered(at, &owned);
@@ -428,13 +431,14 @@ impl Coordinator {
 
     fn write_summary(&mut self, at: Instant, ctx: &mut Context<Self>) {
         if self.summary.due() <= at {
-            if self.phase == Phase::AwaitingReceiver {
-                let request = join::oldest_uncommitted(Rc::clone(&self.hub));
-                ctx.spawn(
-                    request.into_actor(self).map(|outcome, act, _| act.summary.oldest_s = outcome.ok().flatten()),
-                );
-            } else {
+            if self.phase != Phase::AwaitingReceiver {
                 self.summary.oldest_s = None;
+            } else if !std::mem::replace(&mut self.asking_oldest, true) {
+                let request = join::oldest_uncommitted(Rc::clone(&self.hub));
+                ctx.spawn(request.into_actor(self).map(|outcome, act, _| {
+                    act.asking_oldest = false;
+                    act.summary.oldest_s = outcome.ok().flatten();
+                }));
             }
             self.summary.is_member = self.leases.confirmed_at().is_some();
             let status = self.status();
@@ -577,8 +581,10 @@ impl Handler<ActorEnded> for Coordinator {
     fn handle(&mut self, ended: ActorEnded, ctx: &mut Context<Self>) {
         if ended.panicked {
             self.counters.panics.add(1);
+            // Each one, however often: they are defects, and restarts with growing pauses bound them.
             let what = format!("the {} ended by a panic; what it held is read again", ended.actor);
-            self.troubles.report(now(), Code::Panic, &what);
+            error!(self.log, "{}", what; "code" => Code::Panic.as_str());
+            send(&self.events, ForwarderEvent::Trouble { code: Code::Panic, what });
         }
         if let ActorName::ShardFetcher { shard, epoch } = ended.actor {
             self.fetcher_ended(shard, epoch, None, ctx);

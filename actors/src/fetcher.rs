@@ -471,7 +471,9 @@ impl Pull {
                 None => return Ok(Pulled { head, body: None, batch }),
             }
         }
-        let limit = head.body_size.unwrap_or(MAX_RAW_SIZE).min(MAX_RAW_SIZE) as usize;
+        // Without a declared length: what LZ4 makes of bytes that it cannot compress.
+        let limit = head.body_size.unwrap_or(head.raw_size + head.raw_size / 255 + 16);
+        let limit = usize::try_from(limit.min(2 * MAX_RAW_SIZE)).unwrap_or(usize::MAX);
         let bytes = reply.body.read(limit).await.map_err(PullError::Cut)?;
         credit.shrink_to(needed);
         Ok(Pulled { head, body: Some((bytes, credit)), batch })
