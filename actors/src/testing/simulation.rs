@@ -19,7 +19,6 @@ use super::receiver::{Behaviour, Receiver};
 use super::runtime::VirtualTime;
 use super::watched_hub::WatchedHub;
 use crate::config::{Credentials, DestinationConfig, ForwarderConfig, LimitsConfig, Protocol, SourceConfig};
-use crate::error::ForwarderError;
 use crate::forwarder::{Ended, Forwarder, ForwarderHandle};
 use crate::loghub::{GroupSettings, Limits, Route, SplitAt};
 use crate::model::ids::ShardId;
@@ -457,10 +456,6 @@ impl World {
             let Some(running) = &mut self.forwarders[index].running else { continue };
             if let Some(ended) = now_or_never(running.handle.ended()) {
                 let Some(running) = self.forwarders[index].running.take() else { continue };
-                if matches!(ended, Err(ForwarderError::Panicked { .. })) {
-                    // Its threads end now, and whatever still runs on them.
-                    running.process.abort();
-                }
                 self.ended(index, &running, Some(ended));
             } else if running.stop_by.is_some_and(|by| Instant::now() > by) {
                 running.stop_by = None;
