@@ -132,13 +132,14 @@ impl Server {
                         write_frame(out, frame.number, "rsp", b"500 refused, as --relp-refuse asks");
                         continue;
                     }
-                    if sink.message(from, frame.data).is_break() {
-                        self.broken.notify_one();
-                        return Ok(Next::Read);
-                    }
                     session.messages += 1;
                     self.totals.messages.fetch_add(1, Ordering::Relaxed);
                     self.totals.message_bytes.fetch_add(frame.data.len() as u64, Ordering::Relaxed);
+                    if sink.message(from, frame.data).is_break() {
+                        // It may have been the last one wanted, or could not be written: it is not answered.
+                        self.broken.notify_one();
+                        return Ok(Next::Read);
+                    }
                     write_head(out, frame.number, "rsp", 6);
                     out.extend_from_slice(b"200 OK\n");
                     if faults.serverclose_after == Some(session.messages) {

@@ -8,13 +8,12 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Confirmation, DestinationConfig, Protocol};
 use crate::counters::Counters;
-use crate::io::relp::RelpTransport;
+use crate::io::relp::{RelpTransport, Wire};
 use crate::io::tcp::TcpTransport;
 use crate::io::tls::TlsSetup;
 use crate::io::udp::UdpTransport;
@@ -134,7 +133,7 @@ async fn in_time<T>(
 }
 
 /// RELP's own handshake, the same.
-async fn open_relp<S: AsyncRead + AsyncWrite + Unpin>(
+async fn open_relp<S: Wire>(
     config: &DestinationConfig,
     deadline: Instant,
     stream: S,

@@ -23,6 +23,7 @@ use tokio_rustls::client::TlsStream;
 use crate::config::{Confirmation, DestinationConfig, TlsConfig};
 use crate::io::certificate::{Attempt, Facts};
 use crate::io::pin::PinVerifier;
+use crate::io::relp::Wire;
 use crate::io::tcp::{Acknowledged, poll_discard};
 use crate::ports::{DialError, Look, Transport};
 
@@ -289,6 +290,12 @@ impl Transport for TlsTransport {
 pub(super) struct Explained {
     stream: TlsStream<Counted>,
     attempt: Attempt,
+}
+
+impl Wire for Explained {
+    fn acknowledge_now(&self) {
+        self.stream.get_ref().0.stream.acknowledge_now();
+    }
 }
 
 impl AsyncRead for Explained {

@@ -133,6 +133,26 @@ fn what_is_answered_is_delivered_in_order_and_the_close_is_polite() {
     });
 }
 
+/// A receiver that answers message by message, and whose system holds the second answer back until the first is
+/// acknowledged: with acknowledgements 40 ms late, as they are where nothing goes the other way, this takes 15 s and more.
+#[cfg(target_os = "linux")]
+#[test]
+fn answers_are_acknowledged_at_once() {
+    run(async {
+        let receiver = Receiver::new().await;
+        let mut rig = Rig::new(&receiver.config());
+        let received = actix_rt::spawn(async move { receiver.session().await.serve().await.len() });
+        let begin = std::time::Instant::now();
+        for batch in 0..50 {
+            rig.send(&numbered(batch * 1_000, 1_000, 100)).await;
+        }
+        rig.delivered(0..50).await;
+        assert!(begin.elapsed() < Duration::from_secs(8), "took {:?}", begin.elapsed());
+        rig.close(PATIENCE).await;
+        assert_eq!(soon("all messages", received).await.expect("receiver"), 50_000);
+    });
+}
+
 /// At most so many messages are out as the window allows, and nothing is confirmed before its answer.
 #[test]
 fn nothing_is_confirmed_before_its_answer_and_the_window_holds() {
@@ -195,6 +215,13 @@ async fn after(end: impl AsyncFnOnce(&mut Session)) -> (usize, String) {
 fn after_a_cut_all_that_is_unanswered_is_sent_again_and_nothing_else() {
     run(async {
         let (begins_at, why) = after(async |session| session.stream.shutdown().await.expect("shutdown")).await;
+        assert_eq!((begins_at, why.as_str()), (5, "the receiver closed the connection"));
+        // Half an answer is none.
+        let (begins_at, why) = after(async |session| {
+            session.stream.write_all(b"7 rsp 6 200 O").await.expect("write");
+            session.stream.shutdown().await.expect("shutdown");
+        })
+        .await;
         assert_eq!((begins_at, why.as_str()), (5, "the receiver closed the connection"));
     });
 }

@@ -16,6 +16,10 @@ fn now<T>(poll: Poll<T>) -> Option<T> {
     }
 }
 
+impl Wire for DuplexStream {
+    fn acknowledge_now(&self) {}
+}
+
 struct Session {
     relp: RelpTransport<DuplexStream>,
     peer: DuplexStream,
