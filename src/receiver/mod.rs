@@ -184,6 +184,9 @@ fn receive(args: &ReceiverArgs) -> Result<bool, String> {
             Protocol::Relp | Protocol::RelpTls => {
                 Some(RelpFaults { refuse: args.relp_refuse, serverclose_after: args.relp_serverclose_after })
             }
+            _ if args.relp_refuse.or(args.relp_serverclose_after).is_some() => {
+                return Err("--relp-refuse and --relp-serverclose-after need --protocol relp or relp+tls".to_owned());
+            }
             Protocol::Udp | Protocol::Tcp | Protocol::Tls => None,
         },
         limits: Limits {
