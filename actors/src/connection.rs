@@ -22,6 +22,7 @@ use crate::model::pacing::TokenBucket;
 use crate::model::session::{Piece, Session, SessionTimes, Settled};
 use crate::ports::{Dial, DialError, Renewal, Transport};
 use crate::ticket::FailReason;
+use crate::trouble::seconds;
 use crate::watch::ExitGuard;
 use crate::wire::syslog::framing::next_frame;
 
@@ -442,7 +443,7 @@ impl SyslogConnection {
             self.open_wanted = false;
             match self.outage.works(now.into_std()) {
                 Some(Say { lasting, failures }) => info!(self.logger, "the receiver works again";
-                    "after" => ?lasting, "failures" => failures, "code" => Code::ReceiverDown.as_str()),
+                    "lasted_s" => seconds(lasting), "failures" => failures, "code" => Code::ReceiverDown.as_str()),
                 None if !self.said_connected => info!(self.logger, "the receiver is ready"),
                 None => {}
             }
@@ -495,7 +496,7 @@ impl SyslogConnection {
         } else if let Some(Say { lasting, failures }) = say {
             let (pieces, bytes) = self.session.backlog();
             warn!(self.logger, "the receiver is down: {why}; will try again"; "code" => Code::ReceiverDown.as_str(),
-                "since" => ?lasting, "failures" => failures, "pause" => ?pause, "waiting_pieces" => pieces, "waiting_bytes" => bytes);
+                "lasting_s" => seconds(lasting), "failures" => failures, "pause_s" => seconds(pause), "waiting_pieces" => pieces, "waiting_bytes" => bytes);
         }
         self.report(ReceiverState::Down { why });
         Link::None { until: now + pause }

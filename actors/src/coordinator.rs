@@ -37,7 +37,7 @@ use crate::model::ids::{Epoch, ShardId};
 use crate::model::lease::{Decision, LeaseTable};
 use crate::model::routing::Routing;
 use crate::ports::LogHub;
-use crate::trouble::{EventSink, Troubles, code_of, send, sentence};
+use crate::trouble::{EventSink, Troubles, code_of, seconds, send, sentence};
 use crate::watch::ActorName;
 use crate::wire::sls::error::{ErrorClass, SlsError};
 use crate::wire::sls::reply::ConsumerGroup;
@@ -181,7 +181,7 @@ impl Coordinator {
         let interval = self.leases.interval();
         if interval != before && interval < self.config.source.heartbeat_interval {
             info!(self.log, "heartbeats are sent more often than set: at most half of the group's timeout";
-                "interval_s" => interval.as_secs_f64(), "timeout_s" => timeout.as_secs());
+                "interval_s" => seconds(interval), "timeout_s" => timeout.as_secs());
         }
     }
 
@@ -474,7 +474,7 @@ impl Coordinator {
                 let deadline = now() + within;
                 self.stop_deadline = Some(deadline);
                 info!(self.log, "stopping: draining what was pulled"; "shards" => self.leases.held().count(),
-                    "within_s" => within.as_secs_f64());
+                    "within_s" => seconds(within));
                 let decisions = self.leases.stop(now(), deadline);
                 self.carry_out(decisions, ctx);
                 self.work(ctx);

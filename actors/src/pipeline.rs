@@ -26,7 +26,7 @@ use crate::messages::{
 };
 use crate::model::ids::{Epoch, ShardId};
 use crate::ports::{LogHub, WorkerPorts};
-use crate::trouble::EventSink;
+use crate::trouble::{EventSink, seconds};
 use crate::watch::{ActorName, ExitGuard};
 use crate::wire::format::RenderSettings;
 
@@ -330,7 +330,7 @@ impl Handler<ActorEnded> for Pipeline {
         if self.alive == 0 {
             let pause = REPLACE.0.saturating_mul(1 << self.panics.min(16)).min(REPLACE.1);
             self.panics = self.panics.saturating_add(1);
-            info!(self.log, "replacing formatter and connections"; "pause_s" => pause.as_secs_f64());
+            info!(self.log, "replacing formatter and connections"; "pause_s" => seconds(pause));
             ctx.run_later(pause, |act, ctx| {
                 if !act.closing {
                     act.start_chain(ctx);

@@ -55,7 +55,7 @@ impl Troubles {
     pub fn recovered(&mut self, now: Instant, code: Code) {
         let Some(open) = self.open.remove(&code) else { return };
         let lasted = now.saturating_duration_since(open.since);
-        slog::info!(self.log, "{} is over", code; "code" => code.as_str(), "lasted_s" => lasted.as_secs_f64());
+        slog::info!(self.log, "{} is over", code; "code" => code.as_str(), "lasted_s" => seconds(lasted));
         send(&self.events, ForwarderEvent::Recovered { code });
     }
 }
@@ -84,4 +84,9 @@ pub fn code_of(error: &SlsError) -> Code {
         ErrorClass::Fatal => Code::SlsRefused,
         _ => Code::SlsDown,
     }
+}
+
+/// A duration as log lines carry it: seconds, to a tenth.
+pub fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10.0).round() / 10.0
 }

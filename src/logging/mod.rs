@@ -43,7 +43,10 @@ pub fn init(settings: &LogSettings) -> (Logger, LogGuard) {
         LogFormat::Json => start(settings.level, json(io::LineWriter::new(io::stderr()))),
         LogFormat::Terminal => {
             let decorator = Escaping(slog_term::TermDecorator::new().stderr().build());
-            start(settings.level, slog_term::FullFormat::new(decorator).use_utc_timestamp().build())
+            start(
+                settings.level,
+                slog_term::FullFormat::new(decorator).use_original_order().use_utc_timestamp().build(),
+            )
         }
     }
 }

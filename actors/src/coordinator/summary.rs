@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use slog::{Logger, info};
+use slog::{KV, Logger, Record, Serializer, info};
 
 use crate::counters::CountersSnapshot;
 use crate::messages::{ForwarderStatus, Phase, ReceiverState};
@@ -98,11 +98,11 @@ impl Summary {
             "altered" => new.messages_altered - old.messages_altered,
             "truncated" => new.messages_truncated - old.messages_truncated,
             "gaps" => new.gaps - old.gaps,
-            "lag_s" => status.lag_s,
-            "last_commit_s" => self.last_commit.map(|at| now.saturating_duration_since(at).as_secs()),
             "level" => status.confirmation.as_str(),
-            "oldest_age_s" => self.oldest_s.map(age_s),
-            "retention_left_s" => self.retention_left_s(),
+            IfKnown("lag_s", status.lag_s),
+            IfKnown("last_commit_s", self.last_commit.map(|at| now.saturating_duration_since(at).as_secs() as i64)),
+            IfKnown("oldest_age_s", self.oldest_s.map(age_s)),
+            IfKnown("retention_left_s", self.retention_left_s()),
         );
         self.before = new;
         self.at = now;
@@ -135,6 +135,15 @@ impl Summary {
             ),
             (Phase::Member, _) => "forwarding".to_owned(),
         }
+    }
+}
+
+/// A number that the line carries only where there is one.
+struct IfKnown(&'static str, Option<i64>);
+
+impl KV for IfKnown {
+    fn serialize(&self, _: &Record<'_>, serializer: &mut dyn Serializer) -> slog::Result {
+        self.1.map_or(Ok(()), |number| serializer.emit_i64(self.0, number))
     }
 }
 
