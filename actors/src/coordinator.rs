@@ -313,6 +313,9 @@ impl Coordinator {
                 Decision::Start(shard, epoch) => self.start_fetcher(shard, epoch),
                 Decision::Drain(shard, epoch, deadline) => {
                     self.command(shard, epoch, ShardCommand::Drain { deadline: deadline.into() });
+                    if self.phase == Phase::Member {
+                        self.omitted(shard, epoch);
+                    }
                 }
                 Decision::Abandon(shard, epoch) => self.command(shard, epoch, ShardCommand::Abandon),
                 Decision::Flush(shard, epoch) => {

@@ -505,6 +505,11 @@ impl Handler<ControlShard> for ShardFetcher {
         match control.command {
             ShardCommand::NoteReadonly { listed_at } => self.machine.note_readonly(listed_at.into_std()),
             ShardCommand::Drain { deadline } => self.machine.drain(deadline.into_std()),
+            ShardCommand::NoteExpired => {
+                if let Verdict::Gap(generation, sequence, gap) = self.machine.shard_gone() {
+                    self.deliver_gap(generation, sequence, gap, None);
+                }
+            }
             ShardCommand::Abandon => self.machine.abandon(),
         }
         self.work(ctx);

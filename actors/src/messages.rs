@@ -87,6 +87,8 @@ pub enum ShardCommand {
         /// When what is unsettled is failed.
         deadline: Instant,
     },
+    /// While draining: SLS does not list the shard any more. What was not read is lost; a gap record names it (I9).
+    NoteExpired,
     /// Lost: no wait, nothing more to commit, end.
     Abandon,
 }

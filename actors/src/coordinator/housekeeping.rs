@@ -17,6 +17,8 @@ use crate::wire::sls::reply::ShardInfo;
 pub(super) struct Housekeeping {
     pub(super) list_shards_at: Instant,
     pub(super) listing: bool,
+    /// Shards that answers to heartbeats omit, since when: in transfer to somebody else, or expired.
+    pub(super) omitted: Vec<(ShardId, Epoch, Instant)>,
     pub(super) read_group_at: Instant,
     pub(super) reading_group: bool,
     pub(super) watch_at: Instant,
@@ -36,6 +38,7 @@ impl Housekeeping {
         Self {
             list_shards_at: now,
             listing: false,
+            omitted: Vec::new(),
             read_group_at: now + READ_GROUP_EVERY,
             reading_group: false,
             watch_at: now + WATCH_EVERY,
@@ -61,12 +64,32 @@ impl Coordinator {
             act.housekeeping.listing = false;
             match outcome {
                 Ok(shards) => act.shards_listed(&shards, at),
-                Err(error) => debug!(act.log, "cannot list the shards: {}", error),
+                Err(error) => {
+                    act.housekeeping.omitted.clear();
+                    debug!(act.log, "cannot list the shards: {}", error);
+                }
             }
         }));
     }
 
+    /// An answer to a heartbeat omits a shard: see soon whether it still exists (I9).
+    pub(super) fn omitted(&mut self, shard: ShardId, epoch: Epoch) {
+        let at = now();
+        self.housekeeping.omitted.push((shard, epoch, at));
+        self.housekeeping.list_shards_at = at;
+    }
+
     fn shards_listed(&mut self, shards: &[ShardInfo], listed_at: Instant) {
+        let (to_look_at, later) = std::mem::take(&mut self.housekeeping.omitted)
+            .into_iter()
+            .partition::<Vec<_>, _>(|(_, _, at)| *at <= listed_at);
+        self.housekeeping.omitted = later;
+        for (shard, epoch, _) in to_look_at {
+            // A logstore has at least one shard: an empty list is no reason to believe that this one is gone.
+            if !shards.is_empty() && !shards.iter().any(|info| info.shard == shard) {
+                self.command(shard, epoch, ShardCommand::NoteExpired);
+            }
+        }
         for info in shards.iter().filter(|info| info.readonly) {
             if let Some(epoch) = self.fetchers.get(&info.shard).map(|fetcher| fetcher.epoch) {
                 self.command(info.shard, epoch, ShardCommand::NoteReadonly { listed_at: listed_at.into() });

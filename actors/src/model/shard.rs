@@ -188,7 +188,8 @@ impl ShardMachine {
                 let nothing_can_settle =
                     self.ledger.is_empty() || self.ledger.has_failed() && self.ledger.pending() == 0;
                 let done = nothing_can_settle || now >= deadline;
-                return if done { Next::End(End::Stopped) } else { Next::Wait(Some(deadline)) };
+                let end = if self.stage == Stage::Gone { End::Gone } else { End::Stopped };
+                return if done { Next::End(end) } else { Next::Wait(Some(deadline)) };
             }
             None => {}
         }
@@ -327,7 +328,7 @@ impl ShardMachine {
         }
     }
 
-    /// SLS does not know the shard. Answers with the gap to deliver, unless it was read to its end.
+    /// SLS does not know the shard (any more). Answers with the gap to deliver, unless it was read to its end.
     pub fn shard_gone(&mut self) -> Verdict {
         self.job_running = false;
         let stage = std::mem::replace(&mut self.stage, Stage::Gone);
@@ -734,5 +735,19 @@ mod tests {
         }
         assert_eq!((delivered, gaps), (vec![0, 2], vec![(cursor(1), cursor(2))]));
         assert_eq!(shard.take_ready().expect("all settled").position.cursor, cursor(3));
+    }
+
+    #[test]
+    fn i9_a_shard_that_expires_while_it_is_drained_unread_leaves_a_gap_record() {
+        let now = Instant::now();
+        let mut shard = reading(1, now);
+        let a = deliver(&mut shard, now, 2);
+        shard.drain(now + Duration::from_secs(20));
+        let Verdict::Gap(generation, sequence, gap) = shard.shard_gone() else { panic!("no gap") };
+        assert_eq!(gap.from, cursor(2), "what was pulled is still sent");
+        shard.settled(now, a.0, a.1, true, 0.0);
+        assert!(matches!(shard.next(now), Next::Wait(Some(_))), "until the gap record is confirmed");
+        shard.settled(now, generation, sequence, true, 0.0);
+        assert_eq!(shard.next(now), Next::End(End::Gone));
     }
 }
