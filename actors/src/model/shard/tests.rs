@@ -1,0 +1,275 @@
+use super::*;
+
+fn cursor(n: u64) -> Cursor {
+    Cursor::new(&format!("c{n}")).expect("printable")
+}
+
+fn machine() -> ShardMachine {
+    ShardMachine::new(PullPace::new(Duration::from_secs(1), 1000), 64 << 20, None)
+}
+
+fn reading(at: u64, now: Instant) -> ShardMachine {
+    let mut shard = machine();
+    assert_eq!(shard.next(now), Next::Start(Job::Checkpoint));
+    shard.checkpoint(Some(cursor(at)));
+    assert!(matches!(shard.next(now), Next::Start(Job::Pull { .. })));
+    shard
+}
+
+fn answer(next: u64, log_groups: u32) -> Answer {
+    Answer {
+        next: Some(cursor(next)),
+        log_groups,
+        raw_bytes: u64::from(log_groups) * 1000,
+        memory: log_groups as usize * 1200,
+        end_of_shard: Some(log_groups == 0),
+        received_s: None,
+    }
+}
+
+fn deliver(shard: &mut ShardMachine, now: Instant, next: u64) -> (Generation, Sequence) {
+    match shard.answered(now, now, &answer(next, 1000), true, 0.0) {
+        Verdict::Deliver(generation, sequence) => (generation, sequence),
+        other => panic!("not delivered: {other:?}"),
+    }
+}
+
+#[test]
+fn without_a_checkpoint_reading_begins_at_the_oldest_log() {
+    let (now, mut shard) = (Instant::now(), machine());
+    assert_eq!(shard.next(now), Next::Start(Job::Checkpoint));
+    assert_eq!(shard.next(now), Next::Wait(None), "one job at a time");
+    shard.checkpoint(None);
+    assert_eq!(shard.next(now), Next::Start(Job::OldestCursor));
+    assert_eq!(shard.oldest_cursor(now, cursor(5), 0.0), Verdict::Drop);
+    assert!(matches!(shard.next(now), Next::Start(Job::Pull { cursor: c, count: 1000, .. }) if c == cursor(5)));
+}
+
+#[test]
+fn a_group_made_anew_goes_on_from_our_own_position() {
+    let now = Instant::now();
+    let mut shard = ShardMachine::new(PullPace::new(Duration::from_secs(1), 10), 1 << 20, Some(cursor(9)));
+    shard.next(now);
+    shard.checkpoint(None);
+    assert!(matches!(shard.next(now), Next::Start(Job::Pull { cursor: c, .. }) if c == cursor(9)));
+    // Else a shard without new logs would stay without checkpoint, and the next process would begin at its oldest.
+    let ready = shard.take_ready().expect("the new group has to learn it");
+    assert_eq!((ready.position.cursor, ready.even_if_unchanged), (cursor(9), true));
+}
+
+#[test]
+fn i1_positions_follow_the_settled_prefix() {
+    let now = Instant::now();
+    let mut shard = reading(0, now);
+    let a = deliver(&mut shard, now, 1);
+    assert!(matches!(shard.next(now), Next::Start(Job::Pull { .. })), "full answers are pulled back to back");
+    let b = deliver(&mut shard, now, 2);
+    shard.settled(now, b.0, b.1, true, 0.0);
+    assert_eq!(shard.take_ready(), None);
+    shard.settled(now, a.0, a.1, true, 0.0);
+    assert_eq!(shard.take_ready().expect("both settled").position.cursor, cursor(2));
+}
+
+#[test]
+fn o1_a_failed_batch_stops_pulling_until_all_tickets_are_home_then_rewinds() {
+    let now = Instant::now();
+    let mut shard = reading(0, now);
+    let a = deliver(&mut shard, now, 1);
+    shard.next(now);
+    let b = deliver(&mut shard, now, 2);
+    assert!(matches!(shard.next(now), Next::Start(_)));
+    shard.settled(now, a.0, a.1, false, 0.0);
+    assert_eq!(shard.next(now), Next::Wait(None), "a pull is under way");
+    assert_eq!(shard.answered(now, now, &answer(3, 1000), true, 0.0), Verdict::Drop, "of the old generation");
+    assert_eq!(shard.next(now), Next::Wait(None), "a ticket is out");
+    shard.settled(now, b.0, b.1, true, 0.0);
+    let Next::Wait(Some(until)) = shard.next(now) else { panic!("rests after a failure") };
+    assert!(matches!(shard.next(until), Next::Start(Job::Pull { cursor: c, .. }) if c == cursor(0)));
+    let again = deliver(&mut shard, until, 1);
+    assert_eq!((again.0, again.1 > b.1), (Generation(1), true));
+}
+
+#[test]
+fn o3_log_groups_without_a_new_cursor_are_an_error_not_a_loop() {
+    let now = Instant::now();
+    let mut shard = reading(0, now);
+    assert!(matches!(shard.answered(now, now, &answer(0, 5), true, 0.0), Verdict::Odd(_)));
+    assert!(matches!(shard.next(now), Next::Wait(Some(_))));
+}
+
+#[test]
+fn o3_an_empty_answer_with_a_moved_cursor_counts_in_its_turn() {
+    let now = Instant::now();
+    let mut shard = reading(0, now);
+    let a = deliver(&mut shard, now, 1);
+    shard.next(now);
+    assert_eq!(shard.answered(now, now, &answer(7, 0), false, 0.0), Verdict::Drop);
+    assert_eq!(shard.take_ready(), None);
+    shard.settled(now, a.0, a.1, true, 0.0);
+    assert_eq!(shard.take_ready().expect("all settled").position.cursor, cursor(7));
+}
+
+#[test]
+fn l5_the_end_of_a_read_only_shard_is_committed_once_and_again_after_ten_minutes() {
+    let start = Instant::now();
+    let mut shard = reading(4, start);
+    let empty = answer(4, 0);
+    // Nothing is known of the shard's state: an empty answer commits nothing.
+    shard.answered(start, start, &empty, false, 0.0);
+    assert_eq!(shard.take_ready(), None);
+    let listed = start + Duration::from_secs(5);
+    shard.note_readonly(listed);
+    let mut pull = |sent: Instant| {
+        assert!(matches!(shard.next(sent), Next::Start(Job::Pull { .. })));
+        shard.answered(sent, sent, &empty, false, 0.0);
+        shard.take_ready()
+    };
+    assert_eq!(pull(start + Duration::from_secs(4)), None, "sent before the listing");
+    let ready = pull(listed + Duration::from_secs(1)).expect("at its end");
+    assert_eq!((ready.position.cursor, ready.even_if_unchanged), (cursor(4), true));
+    assert_eq!(pull(listed + Duration::from_secs(9)), None);
+    assert!(pull(listed + Duration::from_secs(602)).is_some());
+}
+
+#[test]
+fn l7_an_expired_cursor_goes_on_at_the_oldest_log_behind_a_gap_record() {
+    let now = Instant::now();
+    let mut shard = reading(1, now);
+    shard.cursor_invalid();
+    assert_eq!(shard.next(now), Next::Start(Job::OldestCursor));
+    let Verdict::Gap(generation, sequence, gap) = shard.oldest_cursor(now, cursor(8), 0.0) else { panic!("no gap") };
+    assert_eq!((gap.from, gap.to), (cursor(1), cursor(8)));
+    assert_eq!(shard.take_ready(), None, "not before the gap record is confirmed");
+    shard.settled(now, generation, sequence, true, 0.0);
+    assert_eq!(shard.take_ready().expect("confirmed").position.cursor, cursor(8));
+}
+
+#[test]
+fn l7_a_shard_that_is_gone_ends_when_its_gap_record_is_confirmed() {
+    let now = Instant::now();
+    let mut shard = reading(1, now);
+    let Verdict::Gap(generation, sequence, _) = shard.shard_gone() else { panic!("no gap") };
+    assert_eq!(shard.next(now), Next::Wait(None));
+    shard.settled(now, generation, sequence, true, 0.0);
+    assert_eq!(shard.next(now), Next::End(End::Gone));
+}
+
+#[test]
+fn a_drain_ends_with_the_last_ticket_or_at_the_deadline() {
+    let now = Instant::now();
+    let deadline = now + Duration::from_secs(25);
+    let mut shard = reading(0, now);
+    let a = deliver(&mut shard, now, 1);
+    shard.drain(deadline);
+    assert_eq!(shard.next(now), Next::Wait(Some(deadline)));
+    assert_eq!(shard.next(deadline), Next::End(End::Stopped));
+    shard.settled(now, a.0, a.1, true, 0.0);
+    assert_eq!(shard.next(now), Next::End(End::Stopped));
+    assert!(shard.take_ready().is_some(), "a requested stop commits");
+}
+
+#[test]
+fn lost_is_stronger_than_requested_and_commits_nothing() {
+    let now = Instant::now();
+    let mut shard = reading(0, now);
+    let a = deliver(&mut shard, now, 1);
+    shard.abandon();
+    shard.drain(now + Duration::from_secs(25));
+    shard.settled(now, a.0, a.1, true, 0.0);
+    assert_eq!(shard.take_ready(), None);
+    assert_eq!(shard.next(now), Next::End(End::Stopped));
+}
+
+#[test]
+fn m2_an_answer_without_room_is_asked_for_again_as_it_was_or_in_halves() {
+    let now = Instant::now();
+    let mut shard = reading(0, now);
+    let mut large = answer(1, 40);
+    large.memory = 30 << 20;
+    assert_eq!(shard.answered(now, now, &large, false, 0.0), Verdict::Drop);
+    let Next::Start(Job::Pull { count, reserve, .. }) = shard.next(now) else { panic!("pulls again") };
+    assert_eq!((count, reserve), (40, 30 << 20));
+    large.memory = 100 << 20;
+    shard.answered(now, now, &large, false, 0.0);
+    assert!(matches!(shard.next(now), Next::Start(Job::Pull { count: 20, .. })));
+}
+
+#[test]
+fn m2_one_log_group_beyond_the_largest_size_is_a_gap() {
+    let now = Instant::now();
+    let mut shard = reading(0, now);
+    let mut huge = answer(1, 1);
+    huge.raw_bytes = MAX_RAW_BYTES + 1;
+    assert!(matches!(shard.answered(now, now, &huge, false, 0.0), Verdict::Gap(..)));
+    assert!(matches!(shard.next(now), Next::Start(Job::Pull { cursor: c, .. }) if c == cursor(1)));
+}
+
+#[test]
+fn l7_a_refused_oldest_cursor_is_an_error_and_no_flood_of_gaps() {
+    let now = Instant::now();
+    let mut shard = reading(1, now);
+    shard.cursor_invalid();
+    assert_eq!(shard.next(now), Next::Start(Job::OldestCursor));
+    assert!(matches!(shard.oldest_cursor(now, cursor(8), 0.0), Verdict::Gap(..)));
+    assert!(matches!(shard.next(now), Next::Start(Job::Pull { .. })));
+    shard.cursor_invalid();
+    assert_eq!(shard.next(now), Next::Start(Job::OldestCursor));
+    assert!(matches!(shard.oldest_cursor(now, cursor(8), 0.0), Verdict::Odd(_)));
+    assert!(matches!(shard.next(now), Next::Wait(Some(until)) if until > now));
+}
+
+#[test]
+fn o2_a_log_group_that_fails_by_itself_is_given_up_and_the_good_ones_get_through() {
+    let mut now = Instant::now();
+    let mut shard = reading(0, now);
+    // Log groups 0 to 2, of which the one at 1 is bad; SLS answers as many as asked for.
+    let (mut at, mut asked, mut delivered, mut gaps) = (0, 3, Vec::new(), Vec::new());
+    for _ in 0..100 {
+        let groups = u64::from(asked).min(3 - at);
+        let Verdict::Deliver(generation, sequence) =
+            shard.answered(now, now, &answer(at + groups, groups as u32), true, 0.0)
+        else {
+            panic!("not delivered")
+        };
+        let bad = (at..at + groups).contains(&1);
+        if bad {
+            shard.body_bad(now, generation, sequence, BadBody { log_groups: groups as u32, digest: at * 10 + groups });
+        } else {
+            delivered.extend(at..at + groups);
+        }
+        shard.settled(now, generation, sequence, !bad, 0.0);
+        loop {
+            match shard.next(now) {
+                Next::Wait(Some(until)) => now = until,
+                Next::Skip(generation, sequence, gap) => {
+                    gaps.push((gap.from, gap.to));
+                    shard.settled(now, generation, sequence, true, 0.0);
+                }
+                Next::Start(Job::Pull { cursor: from, count, .. }) => {
+                    (at, asked) = ((0..).find(|n| cursor(*n) == from).expect("a known cursor"), count);
+                    break;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        if at == 3 {
+            break;
+        }
+    }
+    assert_eq!((delivered, gaps), (vec![0, 2], vec![(cursor(1), cursor(2))]));
+    assert_eq!(shard.take_ready().expect("all settled").position.cursor, cursor(3));
+}
+
+#[test]
+fn i9_a_shard_that_expires_while_it_is_drained_unread_leaves_a_gap_record() {
+    let now = Instant::now();
+    let mut shard = reading(1, now);
+    let a = deliver(&mut shard, now, 2);
+    shard.drain(now + Duration::from_secs(20));
+    let Verdict::Gap(generation, sequence, gap) = shard.shard_gone() else { panic!("no gap") };
+    assert_eq!(gap.from, cursor(2), "what was pulled is still sent");
+    shard.settled(now, a.0, a.1, true, 0.0);
+    assert!(matches!(shard.next(now), Next::Wait(Some(_))), "until the gap record is confirmed");
+    shard.settled(now, generation, sequence, true, 0.0);
+    assert_eq!(shard.next(now), Next::End(End::Gone));
+}
