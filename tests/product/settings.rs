@@ -68,7 +68,7 @@ fn run_refuses_a_wrong_configuration_before_it_starts_anything() {
     let output = with_settings(&["run"], &[("SYSLOG_PROTOCOL", "carrier-pigeon")]);
     assert_eq!(output.status.code(), Some(3));
     let refusal = "error: destination.protocol = carrier-pigeon (environment variable SYSLOG_PROTOCOL): \
-                   is not udp, tcp or tls\n";
+                   is not udp, tcp, tls, relp or relp+tls\n";
     assert_eq!(text(&output.stderr), refusal);
 }
 
