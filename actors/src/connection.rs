@@ -484,7 +484,8 @@ impl SyslogConnection {
         let why = if closes_all {
             format!(
                 "{why}; it has closed {} connections in a row within {:?} of opening them, and nothing counts as \
-                 confirmed before (destination.confirm_after_connect)",
+                 confirmed before (destination.confirm_after_connect); does it expect another destination.protocol or \
+                 destination.framing, or a client certificate?",
                 self.early_closes, self.confirm_after_connect
             )
         } else {

@@ -254,8 +254,8 @@ impl Coordinator {
         match outcome {
             Ok(owned) => {
                 if self.counters.heartbeats.get() == 0 {
+                    info!(self.log, "joined the consumer group"; "shards" => owned.len());
                     let consumer = self.config.source.consumer_name.clone();
-                    info!(self.log, "joined the consumer group"; "consumer" => &consumer, "shards" => owned.len());
                     send(&self.events, ForwarderEvent::Joined { consumer });
                 }
                 self.counters.heartbeats.add(1);
@@ -496,7 +496,8 @@ impl Coordinator {
         }
         match &outcome {
             Ok(()) => info!(self.log, "left the consumer group"; "commits" => self.counters.commits.get()),
-            Err(why) => error!(self.log, "cannot go on: {}", why),
+            // Whoever holds the handle is told, and says it once.
+            Err(why) => debug!(self.log, "cannot go on: {}", why),
         }
         if let Some(ended) = self.ended.take() {
             // The assembly may have given up waiting.
@@ -549,7 +550,8 @@ impl Handler<CheckpointReady> for Coordinator {
     fn handle(&mut self, ready: CheckpointReady, ctx: &mut Context<Self>) {
         let delivered = self.counters.batches_delivered.get() > 0;
         if self.summary.settled(ready.shard, ready.received_s, delivered) {
-            info!(self.log, "the first batch is confirmed"; "shard" => ready.shard.0, "level" => self.level.as_str());
+            let what = if self.level == Confirmation::Sent { "handed to the kernel" } else { "confirmed" };
+            info!(self.log, "the first batch is {}", what; "shard" => ready.shard.0, "confirmation" => self.level.as_str());
         }
         let was_waiting = self.commits.next_event();
         self.commits.ready(ready.shard, ready.epoch, ready.cursor, ready.even_if_unchanged);

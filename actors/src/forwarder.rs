@@ -131,9 +131,9 @@ impl ForwarderBuilder {
         let level = level_of(&config, &*ports, self.own_output.is_some());
         if level != config.destination.confirmation {
             warn!(log, "this system does not tell what the receiver's TCP has acknowledged; confirming less";
-                "level" => level.as_str(), "configured" => config.destination.confirmation.as_str());
+                "confirmation" => level.as_str(), "configured" => config.destination.confirmation.as_str());
         }
-        info!(log, "starting"; "level" => level.as_str(), "workers" => placement.workers(),
+        info!(log, "starting"; "confirmation" => level.as_str(), "workers" => placement.workers(),
             "batches_in_flight" => config.mailbox.formatter, "pieces_per_connection" => config.mailbox.connection,
             "bytes_in_flight" => config.limits.bytes_in_flight);
 

@@ -161,6 +161,9 @@ pub fn run(args: ReceiverArgs) -> ExitCode {
 
 /// Answers whether what came was as it should be.
 fn receive(args: &ReceiverArgs) -> Result<bool, String> {
+    if args.write_certs.is_some() && !matches!(args.protocol, Protocol::Tls | Protocol::RelpTls) {
+        return Err("--write-certs makes certificates for TLS: add --protocol tls or relp+tls".to_owned());
+    }
     let transport = match args.protocol {
         Protocol::Udp => Transport::Udp,
         Protocol::Tcp | Protocol::Relp => Transport::Tcp,

@@ -31,7 +31,7 @@ pub fn from_files(cert: &Path, key: &Path, client_ca: Option<&Path>) -> Result<S
 /// client needs: `ca.pem`, and a client certificate with its key; then that certificate is asked for.
 pub fn self_made(folder: Option<&PathBuf>) -> Result<ServerIdentity, String> {
     let made = || -> Result<_, rcgen::Error> {
-        let authority = Authority::new("sls-syslog receiver, made for trying out")?;
+        let authority = Authority::new("sls-syslog receiver made for trying out")?;
         let server = authority.issue(&["localhost", "127.0.0.1", "::1"], Validity::Now)?;
         let client = authority.issue(&["sls-syslog client"], Validity::Now)?;
         Ok((authority, server, client))

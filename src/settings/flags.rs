@@ -63,7 +63,7 @@ pub struct Flags {
     /// Host name or address of the syslog receiver [$SYSLOG_HOST]
     #[arg(long)]
     host: Option<String>,
-    /// Port of the syslog receiver: 514 unless set, 6514 for tls, 2514 for relp [$SYSLOG_PORT]
+    /// Port of the syslog receiver: 514 unless set, 6514 for tls, 2514 for relp and relp+tls [$SYSLOG_PORT]
     #[arg(long)]
     port: Option<String>,
     /// udp, tcp, tls, relp or relp+tls [$SYSLOG_PROTOCOL]

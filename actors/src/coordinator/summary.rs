@@ -98,7 +98,7 @@ impl Summary {
             "altered" => new.messages_altered - old.messages_altered,
             "truncated" => new.messages_truncated - old.messages_truncated,
             "gaps" => new.gaps - old.gaps,
-            "level" => status.confirmation.as_str(),
+            "confirmation" => status.confirmation.as_str(),
             IfKnown("lag_s", status.lag_s),
             IfKnown("last_commit_s", self.last_commit.map(|at| now.saturating_duration_since(at).as_secs() as i64)),
             IfKnown("oldest_age_s", self.oldest_s.map(age_s)),
