@@ -379,11 +379,13 @@ impl ShardFetcher {
 
     fn deliver(&mut self, generation: Generation, sequence: Sequence, content: BatchContent, batch: Option<Credit>) {
         let Some(report_to) = self.report_to.clone() else { return };
+        let Some(from) = self.machine.begin_of(sequence).cloned() else { return };
         let numbers = (self.shard, self.epoch, generation, sequence);
         let ticket = Ticket::new(numbers, self.failed_from.clone(), report_to, batch);
         // Never full: each batch has a credit, and there are as many as the mailbox holds (I6). Anything else drops the
         // ticket, so the batch fails and is pulled again.
-        if let Err(actix::prelude::SendError::Full(_)) = self.formatter.try_send(FormatBatch { content, ticket }) {
+        if let Err(actix::prelude::SendError::Full(_)) = self.formatter.try_send(FormatBatch { from, content, ticket })
+        {
             self.counters.full_mailboxes.add(1);
         }
     }
@@ -408,7 +410,7 @@ impl ShardFetcher {
 
     fn settled(&mut self, settled: &BatchSettled) {
         match &settled.outcome {
-            Outcome::Delivered { logs } => {
+            Outcome::Delivered { logs, .. } => {
                 self.counters.batches_delivered.add(1);
                 self.counters.logs_delivered.add(*logs);
                 self.troubles.recovered(now(), Code::BadBody);

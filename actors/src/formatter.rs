@@ -15,6 +15,7 @@ use crate::counters::Counters;
 use crate::credit::{ByteBudget, ByteCredit, Credit, Credits};
 use crate::messages::{BatchContent, EndFormatter, FormatBatch, FramePool, Frames, PulledBody, SendBatch};
 use crate::model::bad_body::BadBody;
+use crate::model::cursor::Cursor;
 use crate::model::ids::ShardId;
 use crate::ticket::{FailReason, Ticket};
 use crate::watch::ExitGuard;
@@ -81,6 +82,7 @@ pub struct FormatterParts {
 
 /// The batch that is being rendered.
 struct Current {
+    from: Cursor,
     ticket: Ticket,
     content: Content,
     logs: u64,
@@ -171,7 +173,7 @@ impl Formatter {
             if let Some(superseded) = self.current.take() {
                 superseded.ticket.failed(FailReason::Superseded);
             }
-            let Some(FormatBatch { content, ticket }) = self.queue.pop_front() else { return false };
+            let Some(FormatBatch { from, content, ticket }) = self.queue.pop_front() else { return false };
             if ticket.is_superseded() {
                 ticket.failed(FailReason::Superseded);
                 continue;
@@ -186,7 +188,7 @@ impl Formatter {
                     }
                 },
             };
-            self.current = Some(Current { ticket, content, logs: 0, log_groups: 0 });
+            self.current = Some(Current { from, ticket, content, logs: 0, log_groups: 0 });
         }
     }
 
@@ -217,6 +219,7 @@ impl Formatter {
                 None => frames = Vec::with_capacity(limit),
             }
         }
+        let first_log = current.logs;
         let rendered = match self.render(&mut current, &mut frames, limit) {
             Ok(rendered) => rendered,
             Err(why) => {
@@ -234,6 +237,8 @@ impl Formatter {
             messages: rendered.messages,
             failed_from: current.ticket.failed_from().clone(),
             sequence: current.ticket.sequence,
+            from: current.from.clone(),
+            first_log,
             frames: Frames::new(frames, Some(bytes), Some(self.pool.clone())),
             last: None,
             credit: place,
@@ -437,7 +442,11 @@ mod tests {
             let (report_to, mut settled) = probe::<BatchSettled>();
             let numbers = (ShardId(0), Epoch(1), Generation(0), Sequence(0));
             let ticket = Ticket::new(numbers, FailedFrom::none(), report_to, None);
-            formatter.do_send(FormatBatch { content: BatchContent::Body(body_of(100)), ticket });
+            formatter.do_send(FormatBatch {
+                from: Cursor::new("c0").expect("printable"),
+                content: BatchContent::Body(body_of(100)),
+                ticket,
+            });
             assert!(matches!(settled.next().await.outcome, Outcome::Failed(_)));
             assert!(counters.full_mailboxes.get() > 0);
         });

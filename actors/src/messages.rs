@@ -144,6 +144,8 @@ pub enum ShardEnd {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct FormatBatch {
+    /// The batch's first log group.
+    pub from: Cursor,
     /// What to render.
     pub content: BatchContent,
     /// The batch's ticket.
@@ -209,6 +211,10 @@ pub struct SendBatch {
     pub failed_from: FailedFrom,
     /// The batch to which the piece belongs.
     pub sequence: Sequence,
+    /// The batch's first log group.
+    pub from: Cursor,
+    /// Place in the batch, counted from 0, of the log that the first message stands for; each message stands for one.
+    pub first_log: u64,
     /// With the batch's last piece: the ticket, and the number of logs it stands for.
     pub last: Option<(Ticket, u64)>,
     /// Returned when the piece is confirmed or dropped.
@@ -360,6 +366,15 @@ pub struct BatchSettled {
     pub outcome: Outcome,
 }
 
+/// A log whose message the receiver does not take (rule C4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedLog {
+    /// Its place in its batch, counted from 0.
+    pub log: u64,
+    /// One sentence.
+    pub reason: String,
+}
+
 /// How a batch ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
@@ -367,6 +382,8 @@ pub enum Outcome {
     Delivered {
         /// How many logs.
         logs: u64,
+        /// Those among them that the receiver does not take; a confirmed gap record names each.
+        refused: Vec<RefusedLog>,
     },
     /// It has to be pulled again.
     Failed(FailReason),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use actix::Recipient;
 
 use crate::credit::Credit;
-use crate::messages::{BatchSettled, Outcome};
+use crate::messages::{BatchSettled, Outcome, RefusedLog};
 use crate::model::bad_body::BadBody;
 use crate::model::ids::{Epoch, Generation, Sequence, ShardId};
 
@@ -64,8 +64,13 @@ impl Ticket {
     }
 
     /// Every log of the batch is confirmed, or named by a confirmed gap record.
-    pub fn delivered(mut self, logs: u64) {
-        self.settle(Outcome::Delivered { logs });
+    pub fn delivered(self, logs: u64) {
+        self.delivered_except(logs, Vec::new());
+    }
+
+    /// As [`Ticket::delivered`], but the receiver does not take these logs; a confirmed gap record names each.
+    pub fn delivered_except(mut self, logs: u64, refused: Vec<RefusedLog>) {
+        self.settle(Outcome::Delivered { logs, refused });
     }
 
     /// The batch has to be pulled again.

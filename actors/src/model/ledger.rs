@@ -74,9 +74,7 @@ impl Ledger {
         if generation != self.generation {
             return;
         }
-        let Some(first) = self.entries.front().map(|entry| entry.sequence) else { return };
-        let Some(at) = sequence.0.checked_sub(first.0) else { return };
-        let Some(entry) = usize::try_from(at).ok().and_then(|at| self.entries.get_mut(at)) else { return };
+        let Some(entry) = self.place(sequence).and_then(|at| self.entries.get_mut(at)) else { return };
         if entry.state != State::Pending {
             return;
         }
@@ -87,7 +85,8 @@ impl Ledger {
 
     /// From where to where a batch of this generation goes, if it has not been removed.
     pub fn span(&self, sequence: Sequence) -> Option<(&Cursor, &Cursor)> {
-        self.entries.iter().find(|entry| entry.sequence == sequence).map(|entry| (&entry.from, &entry.to))
+        let entry = self.entries.get(self.place(sequence)?)?;
+        Some((&entry.from, &entry.to))
     }
 
     /// Removes the settled entries at the front and says the position after them, if there were any.
@@ -131,6 +130,12 @@ impl Ledger {
         self.failed = false;
         self.generation = Generation(self.generation.0 + 1);
         from
+    }
+
+    /// Where the entry of a sequence lies, if it has not been removed or is still to come.
+    fn place(&self, sequence: Sequence) -> Option<usize> {
+        let first = self.entries.front()?.sequence;
+        usize::try_from(sequence.0.checked_sub(first.0)?).ok()
     }
 
     fn push(&mut self, from: Cursor, to: Cursor, received_s: Option<i64>, state: State) -> Sequence {

@@ -392,6 +392,11 @@ impl ShardMachine {
         }
     }
 
+    /// The first log group of a batch that is not settled.
+    pub fn begin_of(&self, sequence: Sequence) -> Option<&Cursor> {
+        self.ledger.span(sequence).map(|(from, _)| from)
+    }
+
     /// The current attempt.
     pub fn generation(&self) -> Generation {
         self.ledger.generation()

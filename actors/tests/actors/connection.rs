@@ -9,6 +9,7 @@ use sls_syslog_actors::connection::{ConnectionParts, SyslogConnection};
 use sls_syslog_actors::counters::Counters;
 use sls_syslog_actors::credit::Credits;
 use sls_syslog_actors::messages::*;
+use sls_syslog_actors::model::cursor::Cursor;
 use sls_syslog_actors::model::ids::{Epoch, Generation, Sequence};
 use sls_syslog_actors::testing::probe::{Probed, probe};
 use sls_syslog_actors::testing::receiver::{Behaviour, Dialing, Ending, Receiver};
@@ -85,6 +86,8 @@ impl Rig {
             messages: messages as u32,
             failed_from: self.failed_from.clone(),
             sequence,
+            from: Cursor::new("c0").expect("printable"),
+            first_log: 0,
             last: Some((ticket, messages as u64)),
             credit: self.places.try_take().expect("a place"),
         };

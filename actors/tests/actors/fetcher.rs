@@ -309,7 +309,7 @@ fn i4_a_second_settlement_changes_nothing() {
         let (hub, cursors) = hub_with(2);
         let mut rig = Rig::new(&hub, Setup::default());
         let (a, b) = (rig.ticket().await, rig.ticket().await);
-        let outcome = Outcome::Delivered { logs: 1 };
+        let outcome = Outcome::Delivered { logs: 1, refused: Vec::new() };
         let forged =
             BatchSettled { shard: SHARD, epoch: EPOCH, generation: b.generation, sequence: b.sequence, outcome };
         b.failed(FailReason::Dropped);

@@ -10,6 +10,7 @@ use sls_syslog_actors::credit::{BLOCK, ByteBudget, Credits};
 use sls_syslog_actors::formatter::{ConnectionHandle, Formatter, FormatterParts};
 use sls_syslog_actors::loghub::Block;
 use sls_syslog_actors::messages::*;
+use sls_syslog_actors::model::cursor::Cursor;
 use sls_syslog_actors::model::ids::{Epoch, Generation, Sequence, ShardId};
 use sls_syslog_actors::testing::hub::corrupted;
 use sls_syslog_actors::testing::probe::{Probed, jammed, probe};
@@ -90,7 +91,7 @@ impl Rig {
         let numbers = (shard, Epoch(1), Generation(0), Sequence(self.next));
         self.next += 1;
         let ticket = Ticket::new(numbers, self.failed_from.clone(), self.report_to.clone(), None);
-        FormatBatch { content, ticket }
+        FormatBatch { from: Cursor::new("c0").expect("printable"), content, ticket }
     }
 
     /// Hands over a body of so many groups of so many logs; `spoil` has the last word on it.
@@ -160,7 +161,7 @@ fn a_batch_becomes_frames_and_its_ticket_travels_with_them() {
         assert_eq!(logs, 12);
         assert!(rig.settled.try_next().is_none());
         ticket.delivered(logs);
-        assert_eq!(rig.settled.next().await.outcome, Outcome::Delivered { logs: 12 });
+        assert_eq!(rig.settled.next().await.outcome, Outcome::Delivered { logs: 12, refused: Vec::new() });
         rig.end().await;
     });
 }
@@ -177,7 +178,7 @@ fn o3_a_batch_that_renders_to_nothing_settles_in_its_turn() {
         assert_eq!((empty.messages, empty.frames.len()), (0, 0));
         let (ticket, logs) = last_of(empty);
         ticket.delivered(logs);
-        assert_eq!(rig.settled.next().await.outcome, Outcome::Delivered { logs: 0 });
+        assert_eq!(rig.settled.next().await.outcome, Outcome::Delivered { logs: 0, refused: Vec::new() });
         drop(first);
         rig.failed().await;
         rig.end().await;

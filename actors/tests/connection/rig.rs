@@ -12,6 +12,7 @@ use sls_syslog_actors::counters::Counters;
 use sls_syslog_actors::credit::Credits;
 use sls_syslog_actors::io::dial::Destination;
 use sls_syslog_actors::messages::*;
+use sls_syslog_actors::model::cursor::Cursor;
 use sls_syslog_actors::model::ids::*;
 use sls_syslog_actors::ports::Dial;
 use sls_syslog_actors::ticket::{FailedFrom, Ticket};
@@ -170,6 +171,8 @@ impl Rig {
                 messages: messages as u32,
                 failed_from: self.failed_from.clone(),
                 sequence,
+                from: Cursor::new("c0").expect("printable"),
+                first_log: 0,
                 last: Some((ticket, messages as u64)),
                 credit,
             })
