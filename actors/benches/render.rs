@@ -7,8 +7,11 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use prost::Message;
-use sls_syslog_actors::config::{Framing, NewlinePolicy};
-use sls_syslog_actors::wire::format::{Position, RenderSettings, Renderer};
+use sls_syslog_actors::config::{Framing, NewlinePolicy, OriginStamp};
+use sls_syslog_actors::model::cursor::Cursor;
+use sls_syslog_actors::model::ids::ShardId;
+use sls_syslog_actors::wire::format::origin::Batch;
+use sls_syslog_actors::wire::format::{OriginSettings, Position, RenderSettings, Renderer};
 use sls_syslog_actors::wire::sls::proto::{Content, Log, LogGroup, LogGroupList, LogTag};
 
 /// Size of a body, as SLS hands them out under load.
@@ -19,6 +22,10 @@ const PIECE: usize = 4 << 20;
 fn main() {
     let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
     let lf = settings(Framing::Lf, false);
+    let stamped = |stamp| RenderSettings {
+        origin: Some(OriginSettings { stamp, project: "my-project".into(), logstore: "nginx-access".into() }),
+        ..lf.clone()
+    };
     let plain = body(64, |_, _| {});
     let multi_line = |every: usize| {
         body(64, move |number, log| {
@@ -29,6 +36,8 @@ fn main() {
     };
     let cases = [
         ("web logs, LF", plain.clone(), lf.clone()),
+        ("web logs, LF, stamp as structured data", plain.clone(), stamped(OriginStamp::StructuredData)),
+        ("web logs, LF, stamp as field", plain.clone(), stamped(OriginStamp::Field)),
         ("web logs, octet counting", plain.clone(), settings(Framing::OctetCounting, false)),
         ("web logs, kv_escape (a third has `=`)", plain.clone(), settings(Framing::Lf, true)),
         ("web logs, one in 1000 with line breaks", multi_line(1000), lf.clone()),
@@ -52,6 +61,7 @@ fn main() {
         ),
         ("web logs, with `||`", body(64, |_, log| log.contents[3].value = "/a || b".into()), lf.clone()),
         ("web logs, one a group", body(1, |_, _| {}), lf.clone()),
+        ("web logs, one a group, stamp as field", body(1, |_, _| {}), stamped(OriginStamp::Field)),
         ("one field of 4 KB", body(64, |_, log| log.contents = vec![content("content", "x".repeat(4096))]), lf.clone()),
     ];
     for (name, raw, settings) in cases {
@@ -63,10 +73,11 @@ fn main() {
 
 fn run(name: &str, raw: &[u8], settings: RenderSettings) {
     let (mut renderer, mut out) = (Renderer::new(settings), Vec::with_capacity(PIECE));
+    let batch = Batch::new(ShardId(7), Cursor::new("MTQ0NzI5OTYwNjg5NjYzMjM1Ng==").expect("printable"));
     let (mut best, mut bytes, mut logs) = (Duration::MAX, 0, 0);
     let start = Instant::now();
     while start.elapsed() < Duration::from_millis(1500) {
-        let (round, mut position) = (Instant::now(), Position::default());
+        let (round, mut position) = (Instant::now(), Position::of(batch.clone()));
         (bytes, logs) = (0, 0);
         loop {
             out.clear();
@@ -100,6 +111,7 @@ fn settings(framing: Framing, kv_escape: bool) -> RenderSettings {
         framing,
         max_message_bytes: None,
         utc_offset_minutes: 0,
+        origin: None,
     }
 }
 

@@ -19,6 +19,7 @@ use crate::model::cursor::Cursor;
 use crate::model::ids::ShardId;
 use crate::ticket::{FailReason, Ticket};
 use crate::watch::ExitGuard;
+use crate::wire::format::origin::Batch;
 use crate::wire::format::{Position, RenderSettings, Rendered, Renderer};
 use crate::wire::sls::body::decompress;
 use crate::wire::sls::reply::Compression;
@@ -181,7 +182,11 @@ impl Formatter {
             let content = match content {
                 BatchContent::Gap(gap) => Content::Gap(gap),
                 BatchContent::Body(body) => match self.unpack(&body) {
-                    Ok(decompressed) => Content::Raw { body, decompressed, position: Position::default() },
+                    Ok(decompressed) => Content::Raw {
+                        body,
+                        decompressed,
+                        position: Position::of(Batch::new(ticket.shard, from.clone())),
+                    },
                     Err(why) => {
                         self.refuse(ticket, &body, why);
                         continue;

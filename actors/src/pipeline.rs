@@ -210,7 +210,11 @@ impl Pipeline {
         let formatter = Formatter::new(FormatterParts {
             mailbox: self.config.mailbox.formatter,
             piece_bytes: self.config.limits.piece_bytes.min(self.pieces.total()),
-            settings: RenderSettings::from(&self.config.destination),
+            settings: RenderSettings::new(
+                &self.config.destination,
+                &self.config.source.project,
+                &self.config.source.logstore,
+            ),
             connections: handles,
             budget: self.pieces.clone(),
             counters: Arc::clone(&self.counters),

@@ -310,6 +310,9 @@ impl Reader<'_> {
         if let Some(newlines) = self.parsed("destination.newlines", str::parse) {
             destination.newlines = newlines;
         }
+        if let Some(origin) = self.parsed("destination.origin", str::parse) {
+            destination.origin = origin;
+        }
         destination.facility = self.parsed("destination.facility", parse_facility).unwrap_or(destination.facility);
         destination.severity = self.parsed("destination.severity", parse_severity).unwrap_or(destination.severity);
         if let Some(minutes) = self.parsed("destination.utc_offset", parse_utc_offset) {

@@ -73,6 +73,7 @@ pub const KEYS: &[Key] = &[
     flat("destination.severity", "severity"),
     flat("destination.hostname", "hostname"),
     flat("destination.tag", "tag"),
+    key("destination.origin"),
     key("destination.utc_offset"),
     key("destination.confirmation"),
     key("destination.confirm_after_connect"),
@@ -106,6 +107,8 @@ const MISTAKEN: &[(&str, &str)] = &[
     ("access_key", "source.access_key_secret"),
     ("ca_path", "destination.cert_path"),
     ("separator", "destination.sep"),
+    ("origin_stamp", "destination.origin"),
+    ("stamp", "destination.origin"),
 ];
 
 /// The setting of this name, sectioned or flat.

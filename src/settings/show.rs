@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::json;
-use sls_syslog_actors::config::{ForwarderConfig, Protocol, Signature, render_duration, render_size};
+use sls_syslog_actors::config::{ForwarderConfig, OriginStamp, Protocol, Signature, render_duration, render_size};
+use sls_syslog_actors::wire::format::origin;
 
 use super::convert::printable_value;
 use super::keys::KEYS;
@@ -124,6 +125,11 @@ fn consequences(config: &ForwarderConfig) -> Vec<(&'static str, String)> {
         }
         Protocol::Tcp | Protocol::Tls => destination.framing.to_string(),
     };
+    let origin = match destination.origin {
+        OriginStamp::Off => "none".to_owned(),
+        OriginStamp::StructuredData => format!("[{} project=\"{}\" ...]", origin::SD_ID, source.project),
+        OriginStamp::Field => format!("{}{}={}/...", destination.sep, origin::FIELD, source.project),
+    };
     let signature = match &source.signature {
         Signature::V1 => "v1".to_owned(),
         Signature::V4 { region } => format!("v4, region {region}"),
@@ -136,6 +142,7 @@ fn consequences(config: &ForwarderConfig) -> Vec<(&'static str, String)> {
         ("receiver", format!("{} {} port {}", destination.protocol, destination.host, destination.port)),
         ("framing", framing),
         ("delivered means", destination.confirmation.to_string()),
+        ("origin stamp", origin),
         ("longest message", destination.max_message_bytes.map_or("no limit".into(), render_size)),
         ("pace", destination.max_messages_per_second.map_or("no limit".into(), |n| format!("{n} messages/s"))),
         ("workers", limits.workers.to_string()),

@@ -34,6 +34,8 @@ pub struct DestinationConfig {
     pub hostname: String,
     /// APP-NAME of the messages, `-` if none.
     pub tag: String,
+    /// Whether and where messages say which log they stand for.
+    pub origin: OriginStamp,
     /// Offset of the TIMESTAMP from UTC, in minutes; 0 is written as `Z`.
     pub utc_offset_minutes: i32,
     /// When a batch counts as delivered.
@@ -88,6 +90,17 @@ pub enum NewlinePolicy {
     Space,
     /// Kept; not with LF framing.
     Keep,
+}
+
+/// Where a message says which log it stands for: project, logstore, shard, cursor and index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OriginStamp {
+    /// It does not.
+    Off,
+    /// In an element of STRUCTURED-DATA.
+    StructuredData,
+    /// In the first field of the payload.
+    Field,
 }
 
 /// When a batch counts as delivered, weakest first.
@@ -241,6 +254,30 @@ impl FromStr for NewlinePolicy {
     }
 }
 
+impl OriginStamp {
+    /// The name that settings use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::StructuredData => "structured-data",
+            Self::Field => "field",
+        }
+    }
+}
+
+impl FromStr for OriginStamp {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim().to_ascii_lowercase().replace('_', "-").as_str() {
+            "off" | "none" => Ok(Self::Off),
+            "structured-data" => Ok(Self::StructuredData),
+            "field" => Ok(Self::Field),
+            _ => Err("is not off, structured-data or field".into()),
+        }
+    }
+}
+
 impl Confirmation {
     /// The name that settings use.
     pub fn as_str(self) -> &'static str {
@@ -277,7 +314,7 @@ macro_rules! display_as_str {
     )*};
 }
 
-display_as_str!(Protocol, Framing, NewlinePolicy, Confirmation);
+display_as_str!(Protocol, Framing, NewlinePolicy, OriginStamp, Confirmation);
 
 impl DestinationConfig {
     /// A receiver with the sample's message: `user.info`, this machine's name, no tag, pairs separated by `||`; port,
@@ -297,6 +334,7 @@ impl DestinationConfig {
             severity: 6,
             hostname: Self::machine_name(),
             tag: "-".into(),
+            origin: OriginStamp::Off,
             utc_offset_minutes: 0,
             confirmation: protocol.default_confirmation(),
             confirm_after_connect: Duration::from_secs(1),
@@ -355,6 +393,15 @@ impl DestinationConfig {
             refuse(
                 "destination.sep",
                 "is not 1 to 32 bytes of text; a tab is the only control character allowed".into(),
+            );
+        }
+        let in_a_stamp = |c: char| c.is_ascii_alphanumeric() || "-_.+/=".contains(c);
+        if self.origin == OriginStamp::Field && !self.sep.is_empty() && self.sep.chars().all(in_a_stamp) {
+            refuse(
+                "destination.origin",
+                "field contradicts destination.sep, which can occur in the stamp itself; set destination.origin to \
+                 structured-data, or destination.sep to one with another character, such as ||"
+                    .into(),
             );
         }
         let printable =

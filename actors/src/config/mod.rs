@@ -12,7 +12,9 @@ mod text;
 
 use std::time::Duration;
 
-pub use destination::{Confirmation, DestinationConfig, Framing, NewlinePolicy, Protocol, TlsConfig, UDP_MAX_MESSAGE};
+pub use destination::{
+    Confirmation, DestinationConfig, Framing, NewlinePolicy, OriginStamp, Protocol, TlsConfig, UDP_MAX_MESSAGE,
+};
 pub use error::ConfigError;
 pub use limits::{LimitsConfig, MIN_BYTES_PER_WORKER, MailboxConfig};
 pub use source::{Credentials, Endpoint, Signature, SourceConfig};

@@ -23,6 +23,29 @@ impl Cursor {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The number that it stands for, if it is written as SLS writes them today: base64 of a decimal number, which grows
+    /// by exactly 1 per log group. Nothing that moves or commits may depend on this; it serves to name single groups.
+    pub fn number(&self) -> Option<u64> {
+        let text = self.0.trim_end_matches('=');
+        // 20 digits are the longest number.
+        if text.len() > 27 {
+            return None;
+        }
+        let digits = data_encoding::BASE64_NOPAD.decode(text.as_bytes()).ok()?;
+        let number: u64 = std::str::from_utf8(&digits).ok()?.parse().ok()?;
+        // Neither `+7` nor `007`: the number has to lead back to the text.
+        (itoa::Buffer::new().format(number).as_bytes() == digits).then_some(number)
+    }
+
+    /// Appends the text of the cursor with this number.
+    pub fn write_number(number: u64, out: &mut Vec<u8>) {
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(number).as_bytes();
+        let start = out.len();
+        out.resize(start + data_encoding::BASE64.encode_len(digits.len()), 0);
+        data_encoding::BASE64.encode_mut(digits, &mut out[start..]);
+    }
 }
 
 impl fmt::Display for Cursor {
@@ -54,6 +77,34 @@ impl fmt::Display for StartPosition {
             Self::Begin => f.write_str("begin"),
             Self::End => f.write_str("end"),
             Self::UnixSeconds(seconds) => seconds.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(text: &str) -> Option<u64> {
+        Cursor::new(text).expect("printable").number()
+    }
+
+    #[test]
+    fn numbers_are_read_as_sls_writes_them_with_or_without_padding() {
+        assert_eq!(number("MTQ0NzI5OTYwNjg5NjYzMjM1Ng=="), Some(1_447_299_606_896_632_356));
+        assert_eq!(number("MTQ0NzI5OTYwNjg5NjYzMjM1Ng"), Some(1_447_299_606_896_632_356));
+        for n in [0, 1, 9, 10, 99, 100, u64::MAX] {
+            let mut text = Vec::new();
+            Cursor::write_number(n, &mut text);
+            assert_eq!(number(std::str::from_utf8(&text).expect("base64")), Some(n));
+        }
+    }
+
+    /// `007`, `+7`, ` 7`, `x`, 2^64, a number in no encoding, and another alphabet.
+    #[test]
+    fn whatever_else_is_a_cursor_has_no_number() {
+        for text in ["MDA3", "Kzc=", "IDc=", "eA==", "MTg0NDY3NDQwNzM3MDk1NTE2MTY=", "17", "MT_", "====", "c0"] {
+            assert_eq!(number(text), None, "{text}");
         }
     }
 }

@@ -40,12 +40,12 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Renders the message of one log into `message`, without frame.
+/// Renders the message of one log, given with its place in the group, into `message`, without frame.
 pub(super) fn message(
     shape: &mut Shape,
     list: &[u8],
     group: &Group<'_>,
-    log: std::ops::Range<usize>,
+    (log, index): (std::ops::Range<usize>, u64),
     message: &mut Vec<u8>,
 ) -> Result<Care, Malformed> {
     let mut care = Care::default();
@@ -60,8 +60,9 @@ pub(super) fn message(
         fields.set([b"__tag__:", tag.key].concat().into(), tag.value.into());
     }
     read_log(list, log, |content| {
-        if content.key == b"__time__" {
-            // It would take the place of the log's time, which is in the header only, and that stays as it is.
+        if content.key == b"__time__" || shape.stamp.as_ref().is_some_and(|stamp| stamp.is_posed_by(content.key)) {
+            // It would take the place of the log's time, which is in the header only, or of its stamp; both stay as they
+            // are.
             care.altered = true;
         } else {
             fields.set(content.key.into(), content.value.into());
@@ -73,6 +74,9 @@ pub(super) fn message(
     shape.header.set_second(i64::from(time.seconds));
     let start = message.len();
     shape.header.write(fraction, message);
+    if let Some(stamp) = &shape.stamp {
+        stamp.write(index, message);
+    }
     let max = shape.max_message_bytes.map_or(usize::MAX, |max| max.max(message.len() - start));
     for (key, value) in &fields.list {
         care.ambiguous |= shape.is_ambiguous(key) || shape.is_ambiguous(value);

@@ -3,7 +3,8 @@
 //! Fields and their order: `__topic__`, `__source__`, `__time_ns_part__` (only if the log has one that is not 0), the
 //! group's tags as `__tag__:key`, the log's contents. A key that occurs again keeps its first position and takes the last
 //! value. `__time__` is in the header only: a content of that name, which in the sample took the place of the log's
-//! time, is left out and counted as an alteration, and TIMESTAMP stays the time that SLS has for the log.
+//! time, is left out and counted as an alteration, and TIMESTAMP stays the time that SLS has for the log. The origin
+//! stamp, where it is a field, comes before all of these, and a content of its name is left out in the same way.
 //!
 //! Messages are written straight into the frame buffer, as if nothing could be wrong with them, and the finished text
 //! is checked by windows of 32 KiB, which costs a tenth of checking value by value. Only when a window does not pass
@@ -16,6 +17,7 @@ use std::ops::Range;
 
 use memchr::memmem::Finder;
 
+use super::origin::{Batch, Place, Stamper};
 use super::text::{Cleaner, count_breaks, cut_at_character};
 use super::{RenderError, RenderSettings, Rendered, careful};
 use crate::config::{Framing, NewlinePolicy};
@@ -34,20 +36,41 @@ const MAX_KEPT: usize = 1024 * 1024;
 /// Severity of gap records: err.
 const GAP_SEVERITY: u8 = 3;
 
-/// Where rendering stands in a body; the default is its beginning.
+/// Where rendering stands in a body; the default is the beginning of one whose origin is not known, so that no stamps
+/// are written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Position {
+    batch: Option<Batch>,
+    /// Groups that are rendered to their end.
+    groups: u64,
+    /// Their logs.
+    logs: u64,
     /// Where the next group is looked for.
     at: usize,
     /// The group that is not rendered to its end.
     open: Option<OpenGroup>,
 }
 
+impl Position {
+    /// The beginning of a batch.
+    pub fn of(batch: Batch) -> Self {
+        Self { batch: Some(batch), ..Self::default() }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct OpenGroup {
     bytes: Range<usize>,
-    /// Where its next log is looked for.
-    log_at: usize,
+    next: NextLog,
+}
+
+/// The next log of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct NextLog {
+    /// Where it is looked for.
+    at: usize,
+    /// Logs before it.
+    index: u64,
 }
 
 /// Renders log groups as key=value messages. One per formatter: what it keeps between calls only saves time.
@@ -71,6 +94,7 @@ pub(super) struct Shape {
     pub(super) sep: Vec<u8>,
     pub(super) cleaner: Cleaner,
     pub(super) max_message_bytes: Option<usize>,
+    pub(super) stamp: Option<Stamper>,
     framing: Framing,
     newlines: NewlinePolicy,
     escapes: bool,
@@ -207,6 +231,7 @@ impl Keys {
             contents.iter().all(|content| seen.insert(content.key))
         };
         let bytes: usize = contents.iter().map(|content| content.key.len()).sum();
+        let is_reserved = |key| is_reserved(key) || shape.stamp.as_ref().is_some_and(|stamp| stamp.is_posed_by(key));
         if !distinct || bytes > MAX_KEPT || contents.iter().any(|content| is_reserved(content.key)) {
             return false;
         }
@@ -253,13 +278,18 @@ impl Renderer {
             let priority = settings.facility.min(23) * 8 + severity.min(7);
             Header::new(priority, &settings.hostname, &settings.tag, msgid, settings.utc_offset_minutes)
         };
+        let cleaner = Cleaner::new(newlines, settings.kv_escape.then(|| sep.clone()));
+        let stamp = settings.origin.as_ref().and_then(|origin| Stamper::new(origin, &sep, &cleaner));
+        let log_header = header(settings.severity, "-");
+        let structured = stamp.as_ref().is_some_and(Stamper::is_structured_data);
         Self {
             gap_header: header(GAP_SEVERITY, "gap"),
             // Windows are no test of text without separators, nor is it worth one to tell `a` as separator from text.
             always_careful: sep.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_'),
             shape: Shape {
-                header: header(settings.severity, "-"),
-                cleaner: Cleaner::new(newlines, settings.kv_escape.then(|| sep.clone())),
+                header: if structured { log_header.before_structured_data() } else { log_header },
+                cleaner,
+                stamp,
                 max_message_bytes: settings.max_message_bytes,
                 framing: settings.framing,
                 newlines,
@@ -306,7 +336,7 @@ impl Renderer {
             let open = match position.open.take() {
                 Some(open) => open,
                 None => match next_group(raw, position.at)? {
-                    Some(bytes) => OpenGroup { log_at: bytes.start, bytes },
+                    Some(bytes) => OpenGroup { next: NextLog { at: bytes.start, index: 0 }, bytes },
                     None => {
                         rendered.done = true;
                         return Ok(rendered);
@@ -317,37 +347,43 @@ impl Renderer {
             let open = position.open.insert(open);
             group.read(raw, open.bytes.clone())?;
             self.shared.render(&self.shape, &group);
-            let mut pass = Pass { raw, group: &group, end: open.bytes.end, contents: &mut contents, limit };
-            if self.render_group(&mut pass, &mut open.log_at, out, &mut rendered)? == Ended::Full {
+            if let Some(stamp) = &mut self.shape.stamp {
+                let place = Place { groups: position.groups, logs_before: position.logs, logs: group.logs };
+                stamp.begin_group(position.batch.as_ref(), place, &self.shape.cleaner);
+            }
+            let mut pass = Pass { raw, group: &group, end: open.bytes.end, contents: &mut contents, limit, index: 0 };
+            if self.render_group(&mut pass, &mut open.next, out, &mut rendered)? == Ended::Full {
                 return Ok(rendered);
             }
             position.open = None;
+            position.groups += 1;
+            position.logs += group.logs;
             rendered.log_groups += 1;
         }
     }
 
-    /// Renders the logs of a group from `log_at` on, in windows.
+    /// Renders the logs of a group from `next` on, in windows.
     fn render_group(
         &mut self,
         pass: &mut Pass<'_, '_>,
-        log_at: &mut usize,
+        next: &mut NextLog,
         out: &mut Vec<u8>,
         rendered: &mut Rendered,
     ) -> Result<Ended, Malformed> {
         loop {
             if std::mem::take(&mut self.wary) {
-                if let Some(ended) = self.render_window(pass, log_at, usize::MAX, true, out, rendered)? {
+                if let Some(ended) = self.render_window(pass, next, usize::MAX, true, out, rendered)? {
                     return Ok(ended);
                 }
                 continue;
             }
-            let (window_log, window_out, before) = (*log_at, out.len(), *rendered);
-            let mut ended = self.render_window(pass, log_at, usize::MAX, false, out, rendered)?;
+            let (window_log, window_out, before) = (*next, out.len(), *rendered);
+            let mut ended = self.render_window(pass, next, usize::MAX, false, out, rendered)?;
             if self.shape.is_suspicious(&out[window_out..], rendered.messages - before.messages) {
-                let window_end = std::mem::replace(log_at, window_log);
+                let window_end = std::mem::replace(next, window_log).at;
                 out.truncate(window_out);
                 *rendered = before;
-                let again = self.render_window(pass, log_at, window_end, true, out, rendered)?;
+                let again = self.render_window(pass, next, window_end, true, out, rendered)?;
                 // Messages can be longer now, so that fewer of them fit.
                 ended = again.or(ended);
             }
@@ -361,25 +397,26 @@ impl Renderer {
     fn render_window(
         &mut self,
         pass: &mut Pass<'_, '_>,
-        log_at: &mut usize,
+        next: &mut NextLog,
         until: usize,
         check_each: bool,
         out: &mut Vec<u8>,
         rendered: &mut Rendered,
     ) -> Result<Option<Ended>, Malformed> {
         let enough = if until == usize::MAX { out.len() + WINDOW } else { usize::MAX };
-        while out.len() < enough && *log_at < until {
-            let Some(log) = next_log(pass.raw, *log_at, pass.end)? else {
-                *log_at = pass.end;
+        while out.len() < enough && next.at < until {
+            let Some(log) = next_log(pass.raw, next.at, pass.end)? else {
+                next.at = pass.end;
                 return Ok(Some(Ended::Group));
             };
             let log_end = log.end;
+            pass.index = next.index;
             // The first message goes whatever its length.
             let room = if rendered.messages == 0 { usize::MAX } else { pass.limit.saturating_sub(out.len()) };
             if !self.render_log(pass, log, room, check_each, out, rendered)? {
                 return Ok(Some(Ended::Full));
             }
-            *log_at = log_end;
+            *next = NextLog { at: log_end, index: next.index + 1 };
             rendered.messages += 1;
             rendered.logs += 1;
         }
@@ -426,8 +463,13 @@ impl Renderer {
         let nanoseconds_len =
             if nanoseconds.is_empty() { 0 } else { shape.sep.len() + NANOSECONDS_KEY.len() + nanoseconds.len() };
         let keys_len = if contents.is_empty() { 0 } else { self.keys.ends[contents.len() - 1] };
-        let message_len =
-            shape.header.len(fraction.is_some()) + self.shared.text.len() + nanoseconds_len + keys_len + values_len;
+        let stamp_len = shape.stamp.as_ref().map_or(0, |stamp| stamp.len(pass.index));
+        let message_len = shape.header.len(fraction.is_some())
+            + stamp_len
+            + self.shared.text.len()
+            + nanoseconds_len
+            + keys_len
+            + values_len;
         if shape.max_message_bytes.is_some_and(|max| message_len > max) {
             return self.render_carefully(pass, log, room, out, rendered);
         }
@@ -440,6 +482,9 @@ impl Renderer {
         make_room(frame_len, rendered, out);
         shape.begin_frame(message_len, out);
         shape.header.write(fraction, out);
+        if let Some(stamp) = &shape.stamp {
+            stamp.write(pass.index, out);
+        }
         if nanoseconds.is_empty() {
             out.extend_from_slice(&self.shared.text);
         } else {
@@ -496,6 +541,9 @@ impl Renderer {
         let (fraction, mut altered) = (shape.fraction(time), self.shared.altered);
         shape.header.set_second(i64::from(time.seconds));
         shape.header.write(fraction, message);
+        if let Some(stamp) = &shape.stamp {
+            stamp.write(pass.index, message);
+        }
         let (before, tags) = self.shared.text.split_at(self.shared.tags_at);
         message.extend_from_slice(before);
         let nanoseconds = time.nanoseconds.filter(|nanoseconds| *nanoseconds != 0);
@@ -540,7 +588,7 @@ impl Renderer {
     ) -> Result<bool, Malformed> {
         self.scratch.clear();
         self.scratch.shrink_to(MAX_KEPT);
-        let care = careful::message(&mut self.shape, pass.raw, pass.group, log, &mut self.scratch)?;
+        let care = careful::message(&mut self.shape, pass.raw, pass.group, (log, pass.index), &mut self.scratch)?;
         let frame_len = self.shape.frame_len(self.scratch.len());
         if frame_len > room {
             return Ok(false);
@@ -602,6 +650,8 @@ struct Pass<'a, 'b> {
     contents: &'b mut Vec<Pair<'a>>,
     /// Length that `out` should not exceed.
     limit: usize,
+    /// The log's place in the group.
+    index: u64,
 }
 
 #[cfg(test)]

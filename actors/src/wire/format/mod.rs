@@ -5,11 +5,12 @@
 
 mod careful;
 pub mod key_value;
+pub mod origin;
 #[cfg(test)]
 mod tests;
 pub mod text;
 
-use crate::config::{DestinationConfig, Framing, NewlinePolicy};
+use crate::config::{DestinationConfig, Framing, NewlinePolicy, OriginStamp};
 use crate::wire::sls::log_group::Malformed;
 
 pub use key_value::{Position, Renderer};
@@ -37,8 +38,32 @@ pub struct RenderSettings {
     pub max_message_bytes: Option<usize>,
     /// Offset of the TIMESTAMP from UTC.
     pub utc_offset_minutes: i32,
+    /// The origin stamp, if messages carry one.
+    pub origin: Option<OriginSettings>,
 }
 
+/// What the origin stamps of all shards have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OriginSettings {
+    /// Whether it is structured data or a field; nothing with `Off`.
+    pub stamp: OriginStamp,
+    /// Project.
+    pub project: String,
+    /// Logstore.
+    pub logstore: String,
+}
+
+impl RenderSettings {
+    /// What messages of this destination look like, which stand for logs of this project and logstore: with the origin
+    /// stamp, if it is set.
+    pub fn new(config: &DestinationConfig, project: &str, logstore: &str) -> Self {
+        let origin =
+            OriginSettings { stamp: config.origin, project: project.to_owned(), logstore: logstore.to_owned() };
+        Self { origin: (config.origin != OriginStamp::Off).then_some(origin), ..Self::from(config) }
+    }
+}
+
+/// Without origin stamp, for which project and logstore have to be known.
 impl From<&DestinationConfig> for RenderSettings {
     fn from(config: &DestinationConfig) -> Self {
         Self {
@@ -52,6 +77,7 @@ impl From<&DestinationConfig> for RenderSettings {
             framing: config.framing,
             max_message_bytes: config.max_message_bytes,
             utc_offset_minutes: config.utc_offset_minutes,
+            origin: None,
         }
     }
 }
@@ -67,7 +93,8 @@ pub struct Rendered {
     pub log_groups: u32,
     /// Whether the end of the body was reached.
     pub done: bool,
-    /// Messages in which something was altered: invalid UTF-8, line breaks, cut, or a content named `__time__` left out.
+    /// Messages in which something was altered: invalid UTF-8, line breaks, cut, or a content left out
+    /// because it is named `__time__`, or as the origin stamp is.
     pub altered: u64,
     /// Messages cut to `max_message_bytes`; also counted as altered.
     pub truncated: u64,

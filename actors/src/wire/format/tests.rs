@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 use prost::Message as _;
 
+use super::origin::Batch;
 use super::*;
+use crate::model::cursor::Cursor;
 use crate::model::ids::ShardId;
 use crate::wire::sls::log_group::count_groups;
 use crate::wire::sls::proto::{Content, Log, LogGroup, LogGroupList, LogTag};
@@ -13,19 +15,19 @@ use crate::wire::syslog::framing::next_frame;
 use crate::wire::syslog::gap::GapRecord;
 use crate::wire::syslog::parse::{parse, split_escaped_key_values, split_key_values};
 
-fn content(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Content {
+pub(super) fn content(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> Content {
     Content { key: key.as_ref().to_vec().into(), value: value.as_ref().to_vec().into() }
 }
 
-fn tag(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> LogTag {
+pub(super) fn tag(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> LogTag {
     LogTag { key: key.as_ref().to_vec().into(), value: value.as_ref().to_vec().into() }
 }
 
-fn log(time: u32, contents: &[(&str, &str)]) -> Log {
+pub(super) fn log(time: u32, contents: &[(&str, &str)]) -> Log {
     Log { time, contents: contents.iter().map(|(key, value)| content(key, value)).collect(), time_ns: None }
 }
 
-fn group(topic: &str, source: &str, tags: &[(&str, &str)], logs: Vec<Log>) -> LogGroup {
+pub(super) fn group(topic: &str, source: &str, tags: &[(&str, &str)], logs: Vec<Log>) -> LogGroup {
     LogGroup {
         logs,
         topic: Some(topic.to_owned().into()),
@@ -35,11 +37,11 @@ fn group(topic: &str, source: &str, tags: &[(&str, &str)], logs: Vec<Log>) -> Lo
     }
 }
 
-fn encode(log_groups: Vec<LogGroup>) -> Vec<u8> {
+pub(super) fn encode(log_groups: Vec<LogGroup>) -> Vec<u8> {
     LogGroupList { log_groups }.encode_to_vec()
 }
 
-fn settings() -> RenderSettings {
+pub(super) fn settings() -> RenderSettings {
     RenderSettings {
         facility: 1,
         severity: 6,
@@ -51,12 +53,18 @@ fn settings() -> RenderSettings {
         framing: Framing::Lf,
         max_message_bytes: None,
         utc_offset_minutes: 0,
+        origin: None,
     }
 }
 
+/// Where bodies come from.
+fn batch() -> Batch {
+    Batch::new(ShardId(7), Cursor::new("MTQ0NzI5OTYwNjg5NjYzMjM1Ng==").unwrap())
+}
+
 /// All of a body at once.
-fn whole(mut renderer: Renderer, raw: &[u8]) -> (Vec<u8>, Rendered) {
-    let (mut out, mut position) = (Vec::new(), Position::default());
+pub(super) fn whole(mut renderer: Renderer, raw: &[u8]) -> (Vec<u8>, Rendered) {
+    let (mut out, mut position) = (Vec::new(), Position::of(batch()));
     let rendered = renderer.render(raw, &mut position, &mut out, usize::MAX).unwrap();
     assert!(rendered.done);
     (out, rendered)
@@ -295,10 +303,11 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Keys of contents, also of those that stand for something.
 fn key() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         8 => prop::sample::select(vec!["a", "b", "c", "d", "long_key_of_a_field", "status"]).prop_map(|key| key.as_bytes().to_vec()),
-        1 => prop::sample::select(vec!["__topic__", "__source__", "__time__", "__time_ns_part__", "__tag__:a", "__tag__:b"])
+        1 => prop::sample::select(vec!["__topic__", "__source__", "__time__", "__time_ns_part__", "__tag__:a", "__tag__:b", "__origin__"])
             .prop_map(|key| key.as_bytes().to_vec()),
         1 => bytes(),
     ]
@@ -318,7 +327,7 @@ fn any_log() -> impl Strategy<Value = Log> {
     })
 }
 
-fn any_list() -> impl Strategy<Value = LogGroupList> {
+pub(super) fn any_list() -> impl Strategy<Value = LogGroupList> {
     let text = || proptest::option::of(bytes().prop_map(bytes::Bytes::from));
     let group = (prop::collection::vec(any_log(), 0..12), [text(), text(), text(), text()], pairs(4)).prop_map(
         |(logs, [category, topic, source, machine_uuid], tags)| LogGroup {
@@ -338,14 +347,16 @@ fn any_settings() -> impl Strategy<Value = RenderSettings> {
     let framing = prop::sample::select(vec![Framing::Lf, Framing::OctetCounting]);
     let sep = prop::sample::select(vec!["||", "|", " ", "\t", "日", "a", "", "\n"]);
     let max = proptest::option::weighted(0.2, 1_usize..400);
-    (newlines, framing, sep, any::<bool>(), max, -900..900_i32).prop_map(
-        |(newlines, framing, sep, kv_escape, max, offset)| RenderSettings {
+    let stamp = prop::sample::select(vec![OriginStamp::Off, OriginStamp::StructuredData, OriginStamp::Field]);
+    (newlines, framing, sep, any::<bool>(), max, -900..900_i32, stamp).prop_map(
+        |(newlines, framing, sep, kv_escape, max, offset, stamp)| RenderSettings {
             newlines,
             framing,
             sep: sep.into(),
             kv_escape,
             max_message_bytes: max,
             utc_offset_minutes: offset,
+            origin: Some(OriginSettings { stamp, project: "my-project".into(), logstore: "web_access".into() }),
             ..settings()
         },
     )
@@ -396,7 +407,7 @@ proptest! {
     fn pieces_make_the_same_bytes_whatever_the_limit(list in any_list(), settings in any_settings(), limit in 0_usize..20_000) {
         let raw = list.encode_to_vec();
         let (expected, total) = whole(Renderer::new(settings.clone()), &raw);
-        let (mut renderer, mut position) = (Renderer::new(settings), Position::default());
+        let (mut renderer, mut position) = (Renderer::new(settings), Position::of(batch()));
         let (mut pieces, mut sum) = (Vec::new(), Rendered::default());
         while !sum.done {
             let mut piece = b"kept".to_vec();

@@ -20,7 +20,7 @@ pub struct Malformed {
     pub offset: usize,
 }
 
-/// Topic, source and tags of a group.
+/// Topic, source and tags of a group, and the number of its logs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Group<'a> {
     /// `Topic`, empty if absent.
@@ -29,6 +29,8 @@ pub struct Group<'a> {
     pub source: &'a [u8],
     /// `LogTags` in their order, repeated keys included (but not those that follow each other directly: the last counts).
     pub tags: Vec<Pair<'a>>,
+    /// How many logs it has.
+    pub logs: u64,
 }
 
 /// A key with its value: a tag of a group or a content of a log.
@@ -76,12 +78,15 @@ impl<'a> Group<'a> {
     pub fn read(&mut self, list: &'a [u8], group: Range<usize>) -> Result<(), Malformed> {
         let bytes = &list[..group.end];
         let mut at = group.start;
-        (self.topic, self.source) = (b"", b"");
+        (self.topic, self.source, self.logs) = (b"", b"", 0);
         self.tags.clear();
         while at < bytes.len() {
             let field = Field::read(bytes, at)?;
             at = match (field.number, field.wire_type) {
-                (1, WireType::LengthDelimited) => delimited(bytes, field.value_at, "a log")?.end,
+                (1, WireType::LengthDelimited) => {
+                    self.logs += 1;
+                    delimited(bytes, field.value_at, "a log")?.end
+                }
                 (3, WireType::LengthDelimited) => {
                     let range = delimited(bytes, field.value_at, "a topic")?;
                     self.topic = &bytes[range.clone()];

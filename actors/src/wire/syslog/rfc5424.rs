@@ -1,8 +1,8 @@
 //! The header of RFC 5424, with what repeats kept ready.
 //!
 //! `<PRI>1 TIMESTAMP HOSTNAME APP-NAME PROCID MSGID SD ` differs between the messages of one destination only in the
-//! timestamp, and there mostly only in the fraction, so the text of the last second is kept. PROCID and STRUCTURED-DATA
-//! are always `-`: what a log carries is in the message.
+//! timestamp, and there mostly only in the fraction, so the text of the last second is kept. PROCID is always `-`: what a
+//! log carries is in the message. STRUCTURED-DATA is `-` as well, or follows the header.
 
 use chrono::{DateTime, Datelike, Timelike};
 
@@ -22,13 +22,24 @@ pub fn field(text: &str, max_len: usize) -> String {
     if field.is_empty() { "-".to_owned() } else { field }
 }
 
+/// Writes a PARAM-VALUE without its quotes: `"`, `\\` and `]` get a backslash (RFC 5424 6.3.3), and control characters,
+/// which some receivers end a message at, become spaces.
+pub fn write_param_value(text: &str, out: &mut Vec<u8>) {
+    for byte in text.bytes() {
+        if matches!(byte, b'"' | b'\\' | b']') {
+            out.push(b'\\');
+        }
+        out.push(if byte.is_ascii_control() { b' ' } else { byte });
+    }
+}
+
 /// Writes the headers of one kind of message.
 #[derive(Debug, Clone)]
 pub struct Header {
     utc_offset_s: i64,
     /// `<PRI>1 `.
     start: String,
-    /// ` HOSTNAME APP-NAME - MSGID - `, behind the zone.
+    /// ` HOSTNAME APP-NAME - MSGID - `, behind the zone; without its last `- ` if structured data follows.
     end: String,
     /// The header of `second`, without fraction.
     text: Vec<u8>,
@@ -57,6 +68,13 @@ impl Header {
             second: None,
             fraction_at: 0,
         }
+    }
+
+    /// The same header without its STRUCTURED-DATA: whoever uses it writes that behind it, and a space.
+    pub fn before_structured_data(mut self) -> Self {
+        self.end.truncate(self.end.len() - "- ".len());
+        self.second = None;
+        self
     }
 
     /// Makes the header of this second the current one. Seconds beyond the year 9999 have no timestamp.
@@ -168,6 +186,16 @@ mod tests {
         assert!(header(&mut st_johns, 1_700_000_000, None).contains("18:43:20-03:30 "));
         let mut before_1970 = Header::new(14, "h", "a", "-", -60);
         assert!(header(&mut before_1970, 0, None).contains("1969-12-31T23:00:00-01:00 "));
+    }
+
+    #[test]
+    fn structured_data_can_follow_the_header_in_place_of_its_dash() {
+        let mut utc = Header::new(14, "h", "a", "gap", 0).before_structured_data();
+        assert_eq!(header(&mut utc, 0, None), "<14>1 1970-01-01T00:00:00Z h a - gap ");
+        assert_eq!(header(&mut utc, i64::MAX, Some(5)), "<14>1 - h a - gap ");
+        let mut value = Vec::new();
+        write_param_value("a\"b\\c]d\ne\u{65e5}[=", &mut value);
+        assert_eq!(value, "a\\\"b\\\\c\\]d e\u{65e5}[=".as_bytes());
     }
 
     #[test]
