@@ -5,6 +5,7 @@ mod clients;
 mod delivery;
 mod embedding;
 mod examples;
+mod faults;
 mod forwarder;
 mod harness;
 mod hub;
