@@ -37,6 +37,8 @@ counters! {
     logs_rendered,
     /// Logs whose batch was delivered.
     logs_delivered,
+    /// Batches handed to formatters, each with a ticket.
+    batches,
     /// Batches delivered.
     batches_delivered,
     /// Batches that failed and were pulled again.

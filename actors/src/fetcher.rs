@@ -382,6 +382,7 @@ impl ShardFetcher {
         let Some(from) = self.machine.begin_of(sequence).cloned() else { return };
         let numbers = (self.shard, self.epoch, generation, sequence);
         let ticket = Ticket::new(numbers, self.failed_from.clone(), report_to, batch);
+        self.counters.batches.add(1);
         // Never full: each batch has a credit, and there are as many as the mailbox holds (I6). Anything else drops the
         // ticket, so the batch fails and is pulled again.
         if let Err(actix::prelude::SendError::Full(_)) = self.formatter.try_send(FormatBatch { from, content, ticket })

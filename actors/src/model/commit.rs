@@ -3,7 +3,7 @@
 //! The table sees positions in ledger order only, because a shard's fetcher is their only source and an epoch begins
 //! with a clean slot (I2). Whether a commit may be sent at all is the lease table's word (I3), asked at the last moment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::cursor::Cursor;
@@ -19,14 +19,16 @@ pub struct CommitTable {
     slots: BTreeMap<ShardId, Slot>,
     /// Last position that SLS confirmed, kept when the lease ends (rule L6).
     confirmed: BTreeMap<ShardId, Cursor>,
-    in_flight: usize,
+    /// Shards with a commit under way, be it of a lease that has ended.
+    in_flight: BTreeSet<ShardId>,
 }
 
 #[derive(Debug)]
 struct Slot {
     epoch: Epoch,
     wanted: Option<Wanted>,
-    in_flight: Option<Cursor>,
+    /// The commit under way is of this lease.
+    in_flight: bool,
     committed: Option<Cursor>,
     /// The last commit failed, which SLS may have stored nevertheless.
     in_doubt: bool,
@@ -53,15 +55,18 @@ pub struct Order {
 impl CommitTable {
     /// A table that commits each shard at most once per `interval`.
     pub fn new(interval: Duration) -> Self {
-        Self { interval, slots: BTreeMap::new(), confirmed: BTreeMap::new(), in_flight: 0 }
+        Self { interval, slots: BTreeMap::new(), confirmed: BTreeMap::new(), in_flight: BTreeSet::new() }
     }
 
-    /// A lease begins: a clean slot. A commit of an earlier epoch that is still in flight reports to nobody.
+    /// A lease begins: a clean slot. A commit of an earlier epoch that is still in flight changes nothing here, but the
+    /// first one of the new epoch waits for its end: it could overtake it on its way to SLS.
     pub fn begin(&mut self, now: Instant, shard: ShardId, epoch: Epoch) {
         self.end(shard);
         let not_before = now + self.interval;
-        self.slots
-            .insert(shard, Slot { epoch, wanted: None, in_flight: None, committed: None, in_doubt: false, not_before });
+        self.slots.insert(
+            shard,
+            Slot { epoch, wanted: None, in_flight: false, committed: None, in_doubt: false, not_before },
+        );
     }
 
     /// Everything before `cursor` is settled. A position of another epoch is ignored.
@@ -81,22 +86,22 @@ impl CommitTable {
 
     /// Whether nothing is left to commit for this lease.
     pub fn is_done(&self, shard: ShardId, epoch: Epoch) -> bool {
-        let open = |slot: &Slot| slot.epoch == epoch && (slot.wanted.is_some() || slot.in_flight.is_some());
+        let open = |slot: &Slot| slot.epoch == epoch && (slot.wanted.is_some() || slot.in_flight);
         !self.slots.get(&shard).is_some_and(open)
     }
 
     /// The next commit to send, if one is due and allowed.
     pub fn next(&mut self, now: Instant, may_commit: impl Fn(ShardId, Epoch) -> bool) -> Option<Order> {
-        if self.in_flight >= MAX_IN_FLIGHT {
+        if self.in_flight.len() >= MAX_IN_FLIGHT {
             return None;
         }
         for (shard, slot) in &mut self.slots {
-            if slot.in_flight.is_some() || now < slot.not_before || !may_commit(*shard, slot.epoch) {
+            if self.in_flight.contains(shard) || now < slot.not_before || !may_commit(*shard, slot.epoch) {
                 continue;
             }
             let Some(wanted) = slot.wanted.take() else { continue };
-            self.in_flight += 1;
-            slot.in_flight = Some(wanted.cursor.clone());
+            self.in_flight.insert(*shard);
+            slot.in_flight = true;
             slot.not_before = now + self.interval;
             return Some(Order { shard: *shard, epoch: slot.epoch, cursor: wanted.cursor });
         }
@@ -105,12 +110,12 @@ impl CommitTable {
 
     /// A commit ended. A failed one is sent again, unless a newer position has come meanwhile.
     pub fn ended(&mut self, now: Instant, order: &Order, stored: bool, retry_after: Duration) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+        self.in_flight.remove(&order.shard);
         if stored {
             self.confirmed.insert(order.shard, order.cursor.clone());
         }
         let Some(slot) = self.slots.get_mut(&order.shard).filter(|slot| slot.epoch == order.epoch) else { return };
-        slot.in_flight = None;
+        slot.in_flight = false;
         slot.in_doubt = !stored;
         if stored {
             slot.committed = Some(order.cursor.clone());
@@ -133,17 +138,17 @@ impl CommitTable {
 
     /// What SLS has to answer for the shard's checkpoint, if nothing is under way that could change it.
     pub fn stored(&self, shard: ShardId) -> Option<(Epoch, &Cursor)> {
-        let slot = self.slots.get(&shard).filter(|slot| slot.in_flight.is_none() && !slot.in_doubt)?;
+        let slot = self.slots.get(&shard).filter(|slot| !self.in_flight.contains(&shard) && !slot.in_doubt)?;
         slot.committed.as_ref().map(|cursor| (slot.epoch, cursor))
     }
 
     /// The next moment at which [`CommitTable::next`] may have something.
     pub fn next_event(&self) -> Option<Instant> {
-        if self.in_flight >= MAX_IN_FLIGHT {
+        if self.in_flight.len() >= MAX_IN_FLIGHT {
             return None;
         }
-        let waiting = |slot: &&Slot| slot.wanted.is_some() && slot.in_flight.is_none();
-        self.slots.values().filter(waiting).map(|slot| slot.not_before).min()
+        let waiting = |(shard, slot): &(&ShardId, &Slot)| slot.wanted.is_some() && !self.in_flight.contains(shard);
+        self.slots.iter().filter(waiting).map(|(_, slot)| slot.not_before).min()
     }
 }
 
@@ -222,6 +227,20 @@ mod tests {
         table.ready(ShardId(0), Epoch(2), cursor(1), false);
         assert_eq!(table.next(now + INTERVAL, |_, epoch| epoch == Epoch(1)), None);
         assert_eq!(table.next(now + INTERVAL, |_, epoch| epoch == Epoch(2)).map(|o| o.epoch), Some(Epoch(2)));
+    }
+
+    #[test]
+    fn l3_a_regained_shard_waits_for_the_commit_of_its_former_lease() {
+        let now = Instant::now();
+        let mut table = table(now, 1);
+        table.ready(ShardId(0), Epoch(1), cursor(5), false);
+        let former = next(&mut table, now + INTERVAL).expect("due");
+        table.begin(now + INTERVAL, ShardId(0), Epoch(2));
+        table.ready(ShardId(0), Epoch(2), cursor(6), false);
+        let t = now + 2 * INTERVAL;
+        assert_eq!((next(&mut table, t), table.next_event()), (None, None), "it would overtake the former one");
+        table.ended(t, &former, true, RETRY);
+        assert_eq!(next(&mut table, t).map(|order| order.cursor), Some(cursor(6)));
     }
 
     #[test]

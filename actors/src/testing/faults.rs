@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::hub::{BodyFault, Fault, InMemoryHub, Operation};
+use super::hub::{AnswerFault, BodyFault, Fault, InMemoryHub, Operation};
 use super::receiver::{Behaviour, Dialing, Ending};
 use crate::config::Confirmation;
 use crate::model::cursor::StartPosition;
@@ -21,6 +21,8 @@ pub struct Plan {
     pub settings: Settings,
     /// How long SLS keeps logs; for ever if none.
     pub retention: Option<Duration>,
+    /// Settings of a group that is there before anybody comes: timeout in seconds, and order.
+    pub existing_group: Option<(u32, bool)>,
     /// A pull stops adding log groups once its uncompressed size passes this.
     pub pull_bytes: u64,
     /// What happens, in order of time.
@@ -76,8 +78,9 @@ pub enum What {
     Receiver(Behaviour, Duration),
     /// The receiver ends its connections.
     EndConnections(Ending),
-    /// SLS gives all shards to somebody else for a while without telling; checkpoints stay.
-    Theft(Duration),
+    /// SLS gives all shards to somebody else for a while without telling; checkpoints stay. After no time at all they
+    /// are free again, and whoever lost them regains them.
+    Theft(Moment, Duration),
     /// The group is deleted.
     DeleteGroup,
     /// A shard is split.
@@ -90,8 +93,37 @@ pub enum What {
     Crash(usize),
     /// A forwarder is started, if it does not run.
     Start(usize),
-    /// The next attempt to connect causes a panic.
-    PanicWhileDialing,
+    /// A forwarder's process ends, another begins in its place, and is told to stop after this time.
+    StopDuringStart(usize, Duration),
+    /// A forwarder's process stands still for so long, as with a machine that is suspended: its clock has jumped when it
+    /// goes on.
+    Freeze(usize, Duration),
+    /// The wall clock of all forwarders jumps by so many seconds.
+    ClockJump(i64),
+    /// The next time that somebody is there, a panic.
+    Panic(Place),
+}
+
+/// When shards are stolen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// At once.
+    Now,
+    /// When the next commit arrives at SLS, which it therefore refuses.
+    NextCommit,
+    /// When the answer to the next pull has been made.
+    NextPull,
+}
+
+/// Where a panic is caused that no call to SLS can cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// A connection connects.
+    Dialing,
+    /// A connection writes, with pieces in hand.
+    Writing,
+    /// A worker prepares its connections.
+    Preparing,
 }
 
 /// SLS misbehaves towards some calls of some consumers.
@@ -134,6 +166,8 @@ pub enum How {
     LateAnswer(Duration),
     /// SLS refuses with this status and code.
     Refuse(u16, &'static str),
+    /// SLS acts, and its answer is spoilt, where it is one in JSON.
+    Answer(AnswerFault),
     /// The body of a pull is spoilt.
     Body(BodyFault),
     /// The client panics.
@@ -169,6 +203,7 @@ impl How {
             Self::Late(delay_before) => Fault { delay_before, ..Fault::default() },
             Self::LateAnswer(delay_after) => Fault { delay_after, ..Fault::default() },
             Self::Refuse(status, code) => Fault::refused(status, code, "as planned"),
+            Self::Answer(fault) => Fault::answer(fault),
             Self::Body(fault) => Fault::body(fault),
             Self::Panic => panic!("{PLANNED_PANIC} in a client of SLS"),
         }
@@ -181,6 +216,7 @@ impl Plan {
         let mut plan = Self::from_seed(seed);
         plan.steps.retain(|step| matches!(step.what, What::Put { .. }));
         plan.retention = None;
+        plan.existing_group = None;
         plan.settings.start = StartPosition::Begin;
         plan
     }
@@ -210,7 +246,25 @@ impl Plan {
         steps.sort_by_key(|step| step.at);
         let pull_bytes = if is_heavy { 4 << 20 } else { *pick(rng, &[1 << 10, 64 << 10]) };
         let retention = (rng.u8(..8) == 0).then(|| Duration::from_secs(rng.u64(10..60)));
-        Self { seed, shards: rng.u32(1..5), forwarders, settings, retention, pull_bytes, steps, heals_at }
+        let existing_group = (rng.u8(..8) == 0).then(|| (rng.u32(1..12), rng.bool()));
+        Self {
+            seed,
+            shards: rng.u32(1..5),
+            forwarders,
+            settings,
+            retention,
+            existing_group,
+            pull_bytes,
+            steps,
+            heals_at,
+        }
+    }
+
+    /// Whether nothing goes wrong, and no shard ever changes hands.
+    pub fn is_calm(&self) -> bool {
+        self.forwarders == 1
+            && self.retention.is_none()
+            && self.steps.iter().all(|s| matches!(s.what, What::Put { .. }))
     }
 
     /// Whether the receiver may lose what it has acknowledged.
@@ -228,8 +282,8 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "seed {}: {} shards, {} forwarders, retention {:?}",
-            self.seed, self.shards, self.forwarders, self.retention
+            "seed {}: {} shards, {} forwarders, retention {:?}, existing group {:?}",
+            self.seed, self.shards, self.forwarders, self.retention, self.existing_group
         )?;
         writeln!(f, "  {:?}", self.settings)?;
         for step in &self.steps {
@@ -284,18 +338,25 @@ impl Settings {
 impl What {
     fn draw(rng: &mut fastrand::Rng, forwarders: usize) -> Self {
         let forwarder = rng.usize(..forwarders);
-        match rng.u8(..24) {
-            0..8 => Self::Sls(SlsFault::draw(rng, forwarders)),
-            8..13 => Self::Receiver(misbehaviour(rng), millis(rng, 200, 15_000)),
-            13 | 14 => Self::EndConnections(*pick(rng, &[Ending::Fin, Ending::Reset])),
-            15 => Self::Theft(millis(rng, 500, 10_000)),
-            16 => Self::DeleteGroup,
-            17 => Self::Split(rng.u32(..8)),
-            18 => Self::Merge(rng.u32(..8)),
-            19 => Self::Stop(forwarder),
-            20 => Self::Crash(forwarder),
-            21 | 22 => Self::Start(forwarder),
-            _ => Self::PanicWhileDialing,
+        match rng.u8(..31) {
+            0..9 => Self::Sls(SlsFault::draw(rng, forwarders)),
+            9..14 => Self::Receiver(misbehaviour(rng), millis(rng, 200, 15_000)),
+            14 | 15 => Self::EndConnections(*pick(rng, &[Ending::Fin, Ending::Reset])),
+            16 | 17 => {
+                let moment = *pick(rng, &[Moment::Now, Moment::NextCommit, Moment::NextPull]);
+                let lasting = if rng.bool() { Duration::ZERO } else { millis(rng, 500, 10_000) };
+                Self::Theft(moment, lasting)
+            }
+            18 => Self::DeleteGroup,
+            19 => Self::Split(rng.u32(..8)),
+            20 => Self::Merge(rng.u32(..8)),
+            21 => Self::Stop(forwarder),
+            22 => Self::Crash(forwarder),
+            23 | 24 => Self::Start(forwarder),
+            25 => Self::StopDuringStart(forwarder, millis(rng, 0, 3000)),
+            26 | 27 => Self::Freeze(forwarder, millis(rng, 50, 20_000)),
+            28 => Self::ClockJump(rng.i64(-90_000..90_000)),
+            _ => Self::Panic(*pick(rng, &[Place::Dialing, Place::Writing, Place::Preparing])),
         }
     }
 }
@@ -314,7 +375,7 @@ impl SlsFault {
                 Calls::Others,
             ],
         );
-        let how = match (calls, rng.u8(..10)) {
+        let how = match (calls, rng.u8(..14)) {
             (_, 0) => How::Cut,
             (_, 1) => How::LoseAnswer,
             (_, 2) => How::Late(millis(rng, 50, 15_000)),
@@ -327,6 +388,11 @@ impl SlsFault {
             (Calls::Pulls, 5..9) => How::Body(spoilt_body(rng)),
             (_, 8) => How::Refuse(403, "ReadQuotaExceed"),
             (Calls::Pulls | Calls::Checkpoints | Calls::Heartbeats | Calls::Commits, 9) => How::Panic,
+            (Calls::Pulls, 10..) => How::Body(spoilt_body(rng)),
+            (_, 10) => How::Answer(AnswerFault::Empty),
+            (_, 11) => How::Answer(AnswerFault::CutAt(rng.usize(..1000))),
+            (_, 12) => How::Answer(AnswerFault::GarbledFrom(rng.usize(..1000))),
+            (_, 13) => How::Refuse(403, "Unauthorized"),
             _ => How::Refuse(503, "ServerBusy"),
         };
         let forwarder = rng.bool().then(|| rng.usize(..forwarders));
@@ -335,8 +401,11 @@ impl SlsFault {
 }
 
 fn spoilt_body(rng: &mut fastrand::Rng) -> BodyFault {
-    match rng.u8(..6) {
+    match rng.u8(..9) {
         0 => BodyFault::CutAt(rng.usize(..40)),
+        6 => BodyFault::CutAt(rng.usize(..4000)),
+        7 => BodyFault::Short(rng.usize(1..400)),
+        8 => BodyFault::PanicWhenDropped,
         1 => BodyFault::Corrupt,
         2 => BodyFault::RawSize(rng.u64(1..5000)),
         3 => BodyFault::Count(rng.u32(1..50)),

@@ -11,14 +11,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use crate::loghub::{At, CheckpointView, Coding, From, GroupSettings, Hub, Limits, Pull, Refusal, UnixMicros};
+use super::faults::PLANNED_PANIC;
+use crate::loghub::{
+    At, CheckpointView, Coding, From, GroupSettings, Hub, Limits, Pull, Refusal, ShardView, UnixMicros,
+};
 use crate::model::cursor::{Cursor, StartPosition};
 use crate::model::ids::ShardId;
 use crate::ports::{LogHub, PullBody, PullReply};
 use crate::wire::sls::error::SlsError;
-use crate::wire::sls::reply::{Checkpoint, Compression, ConsumerGroup, LogStoreInfo, PullHead, ShardInfo};
+use crate::wire::sls::reply::{self, Checkpoint, Compression, ConsumerGroup, LogStoreInfo, PullHead, ShardInfo};
 
 /// A call that is about to be made, as the fault hook sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +52,21 @@ pub struct Fault {
     pub delay_after: Duration,
     /// Replaces the answer of a call on which the service has acted.
     pub lose_answer: Option<SlsError>,
+    /// Spoils an answer in JSON.
+    pub answer: Option<AnswerFault>,
     /// Spoils a pulled body.
     pub body: Option<BodyFault>,
+}
+
+/// What is wrong with an answer in JSON, which is read by the same code as that of the real service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerFault {
+    /// It has no bytes at all.
+    Empty,
+    /// It ends before this byte, counted round its length.
+    CutAt(usize),
+    /// This byte, counted round its length, and all that follow are rubbish.
+    GarbledFrom(usize),
 }
 
 /// What is wrong with a pulled body.
@@ -59,6 +76,10 @@ pub enum BodyFault {
     CutAt(usize),
     /// The bytes arrive in full number, but the decompressor refuses them.
     Corrupt,
+    /// All that was declared arrives, but so many bytes less were declared than there are.
+    Short(usize),
+    /// Whoever lets go of the bytes panics.
+    PanicWhenDropped,
     /// The headers declare so many uncompressed bytes.
     RawSize(u64),
     /// The headers declare so many log groups.
@@ -86,6 +107,11 @@ impl Fault {
     /// The service acts, and the answer never arrives.
     pub fn lost_answer(what: &str) -> Self {
         Self { lose_answer: Some(SlsError::Transport { what: what.to_owned() }), ..Self::default() }
+    }
+
+    /// A spoilt answer in JSON.
+    pub fn answer(fault: AnswerFault) -> Self {
+        Self { answer: Some(fault), ..Self::default() }
     }
 
     /// A spoilt body.
@@ -191,6 +217,29 @@ impl Client {
         Box::pin(async move { Self::carry_out(&hub, &fault, act).await })
     }
 
+    /// The same, with an answer that goes through its bytes on the wire.
+    fn call_json<R: 'static, T: 'static>(
+        &self,
+        operation: Operation,
+        act: impl FnOnce(&mut Hub, UnixMicros) -> Result<R, Refusal> + 'static,
+        write: impl FnOnce(R) -> serde_json::Value + 'static,
+        read: impl FnOnce(&[u8]) -> Result<T, SlsError> + 'static,
+    ) -> LocalBoxFuture<'static, Result<T, SlsError>> {
+        let fault = self.fault(&operation);
+        let hub = self.hub.clone();
+        Box::pin(async move {
+            let mut bytes = write(Self::carry_out(&hub, &fault, act).await?).to_string().into_bytes();
+            let length = bytes.len();
+            match fault.answer {
+                None => {}
+                Some(AnswerFault::Empty) => bytes.clear(),
+                Some(AnswerFault::CutAt(at)) => bytes.truncate(at % length),
+                Some(AnswerFault::GarbledFrom(at)) => bytes[at % length..].fill(0xff),
+            }
+            read(&bytes)
+        })
+    }
+
     fn fault(&self, operation: &Operation) -> Fault {
         // Taken out while it runs, so that a hook may look at the service or replace itself.
         let Some(mut hook) = self.hub.inner.hook.borrow_mut().take() else { return Fault::default() };
@@ -231,10 +280,6 @@ fn refused(refusal: &Refusal) -> SlsError {
     }
 }
 
-fn cursor(text: &str) -> Result<Cursor, Refusal> {
-    Cursor::new(text).ok_or_else(|| Refusal::new(500, "InternalServerError", format!("made a bad cursor {text:?}")))
-}
-
 impl LogHub for Client {
     fn get_logstore(&self) -> LocalBoxFuture<'static, Result<LogStoreInfo, SlsError>> {
         self.call(Operation::GetLogStore, |hub, _| {
@@ -244,14 +289,16 @@ impl LogHub for Client {
     }
 
     fn list_shards(&self) -> LocalBoxFuture<'static, Result<Vec<ShardInfo>, SlsError>> {
-        self.call(Operation::ListShards, |hub, now| {
-            let info = |view: crate::loghub::ShardView| ShardInfo {
-                shard: view.shard,
-                readonly: view.readonly,
-                create_time: view.created.seconds(),
-            };
-            Ok(hub.list_shards(InMemoryHub::AT, now)?.into_iter().map(info).collect())
-        })
+        let info = |view: ShardView| {
+            let status = if view.readonly { "readonly" } else { "readwrite" };
+            json!({ "shardID": view.shard, "status": status, "createTime": view.created.seconds() })
+        };
+        self.call_json(
+            Operation::ListShards,
+            |hub, now| hub.list_shards(InMemoryHub::AT, now),
+            move |views| views.into_iter().map(info).collect(),
+            reply::parse_shards,
+        )
     }
 
     fn get_cursor(&self, shard: ShardId, from: StartPosition) -> LocalBoxFuture<'static, Result<Cursor, SlsError>> {
@@ -260,16 +307,22 @@ impl LogHub for Client {
             StartPosition::End => From::End,
             StartPosition::UnixSeconds(seconds) => From::UnixSeconds(seconds),
         };
-        self.call(Operation::GetCursor { shard }, move |hub, now| {
-            cursor(&hub.get_cursor(InMemoryHub::AT, shard, from, now)?)
-        })
+        self.call_json(
+            Operation::GetCursor { shard },
+            move |hub, now| hub.get_cursor(InMemoryHub::AT, shard, from, now),
+            |cursor| json!({ "cursor": cursor }),
+            reply::parse_cursor,
+        )
     }
 
     fn get_cursor_time(&self, shard: ShardId, cursor: &Cursor) -> LocalBoxFuture<'static, Result<i64, SlsError>> {
         let cursor = cursor.clone();
-        self.call(Operation::GetCursorTime { shard }, move |hub, now| {
-            hub.get_cursor_time(InMemoryHub::AT, shard, cursor.as_str(), now)
-        })
+        self.call_json(
+            Operation::GetCursorTime { shard },
+            move |hub, now| hub.get_cursor_time(InMemoryHub::AT, shard, cursor.as_str(), now),
+            |seconds| json!({ "cursor_time": seconds }),
+            reply::parse_cursor_time,
+        )
     }
 
     fn pull_logs(
@@ -301,9 +354,14 @@ impl LogHub for Client {
                 Some(BodyFault::Count(count)) => head.count = count,
                 Some(BodyFault::NoCursor) => head.next_cursor = None,
                 Some(BodyFault::SameCursor) => head.next_cursor = Some(from),
-                Some(BodyFault::CutAt(_) | BodyFault::Corrupt | BodyFault::Slow(_)) | None => {}
+                _ => {}
             }
-            Ok(PullReply { head, body: Box::new(Body { bytes: answer.body, fault: fault.body }) })
+            let mut bytes = answer.body;
+            if let Some(BodyFault::Short(missing)) = fault.body {
+                bytes.truncate(bytes.len().saturating_sub(missing));
+                head.body_size = Some(bytes.len() as u64);
+            }
+            Ok(PullReply { head, body: Box::new(Body { bytes, fault: fault.body }) })
         })
     }
 
@@ -316,14 +374,13 @@ impl LogHub for Client {
     }
 
     fn list_consumer_groups(&self) -> LocalBoxFuture<'static, Result<Vec<ConsumerGroup>, SlsError>> {
-        self.call(Operation::ListConsumerGroups, |hub, _| {
-            let group = |(name, settings): (String, GroupSettings)| ConsumerGroup {
-                name,
-                timeout_s: settings.timeout_s,
-                order: settings.order,
-            };
-            Ok(hub.list_groups(InMemoryHub::AT)?.into_iter().map(group).collect())
-        })
+        let group = |(name, settings): (String, GroupSettings)| json!({ "name": name, "timeout": settings.timeout_s, "order": settings.order });
+        self.call_json(
+            Operation::ListConsumerGroups,
+            |hub, _| hub.list_groups(InMemoryHub::AT),
+            move |groups| groups.into_iter().map(group).collect(),
+            reply::parse_consumer_groups,
+        )
     }
 
     fn update_consumer_group(&self, group: &ConsumerGroup) -> LocalBoxFuture<'static, Result<(), SlsError>> {
@@ -335,20 +392,26 @@ impl LogHub for Client {
 
     fn heartbeat(&self, held: &[ShardId]) -> LocalBoxFuture<'static, Result<Vec<ShardId>, SlsError>> {
         let (group, consumer, held) = (self.group.clone(), self.consumer.clone(), held.to_vec());
-        self.call(Operation::Heartbeat { held: held.clone() }, move |hub, now| {
-            hub.heartbeat(InMemoryHub::AT, &group, &consumer, &held, now)
-        })
+        self.call_json(
+            Operation::Heartbeat { held: held.clone() },
+            move |hub, now| hub.heartbeat(InMemoryHub::AT, &group, &consumer, &held, now),
+            |owned| json!(owned),
+            reply::parse_heartbeat,
+        )
     }
 
     fn get_checkpoint(&self, shard: ShardId) -> LocalBoxFuture<'static, Result<Checkpoint, SlsError>> {
         let group = self.group.clone();
-        let call = self.call(Operation::GetCheckpoint { shard }, move |hub, now| {
-            hub.get_checkpoints(InMemoryHub::AT, &group, Some(shard), now)
-        });
-        Box::pin(async move {
-            let none = || SlsError::Transport { what: format!("the answer has no checkpoint of shard {shard}") };
-            call.await?.into_iter().next().map(checkpoint).ok_or_else(none)
-        })
+        let element = |view: CheckpointView| {
+            let CheckpointView { shard, checkpoint, updated, consumer } = view;
+            json!({ "shard": shard, "checkpoint": checkpoint, "updateTime": updated.0, "consumer": consumer })
+        };
+        self.call_json(
+            Operation::GetCheckpoint { shard },
+            move |hub, now| hub.get_checkpoints(InMemoryHub::AT, &group, Some(shard), now),
+            move |views| views.into_iter().map(element).collect(),
+            move |bytes| reply::parse_checkpoint(bytes, shard),
+        )
     }
 
     fn update_checkpoint(
@@ -361,15 +424,6 @@ impl LogHub for Client {
         self.call(Operation::UpdateCheckpoint { shard, cursor: cursor.clone(), force }, move |hub, now| {
             hub.update_checkpoint(InMemoryHub::AT, &group, &consumer, shard, cursor.as_str(), force, now)
         })
-    }
-}
-
-fn checkpoint(view: CheckpointView) -> Checkpoint {
-    Checkpoint {
-        shard: view.shard,
-        cursor: Cursor::new(&view.checkpoint),
-        update_time_us: view.updated.0,
-        consumer: view.consumer,
     }
 }
 
@@ -394,11 +448,28 @@ impl PullBody for Body {
                 let what = format!("the body has {declared} bytes, more than {limit}");
                 return Err(SlsError::Transport { what });
             }
-            if self.fault == Some(BodyFault::Corrupt) {
-                return Ok(corrupted(&self.bytes));
-            }
-            Ok(self.bytes)
+            Ok(match self.fault {
+                Some(BodyFault::Corrupt) => corrupted(&self.bytes),
+                Some(BodyFault::PanicWhenDropped) => Bytes::from_owner(Trap(self.bytes)),
+                _ => self.bytes,
+            })
         })
+    }
+}
+
+/// Bytes whose holder panics when it lets go of them.
+struct Trap(Bytes);
+
+impl AsRef<[u8]> for Trap {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Trap {
+    fn drop(&mut self) {
+        // A second panic would end the process.
+        assert!(std::thread::panicking(), "{PLANNED_PANIC} while letting go of a body");
     }
 }
 

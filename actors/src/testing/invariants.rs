@@ -24,10 +24,9 @@ use crate::wire::sls::error::SlsError;
 use crate::wire::syslog::parse::{Message, parse, split_key_values};
 
 /// What the checker has to know of the settings.
-#[derive(Debug, Clone, Copy)]
 pub struct Terms {
-    /// The group's timeout.
-    pub group_timeout: Duration,
+    /// The group's timeout at the moment, if there is a group.
+    pub group_timeout: Box<dyn Fn() -> Option<Duration>>,
     /// Time between heartbeats.
     pub heartbeat_interval: Duration,
     /// Whether SLS forgets logs, so that gaps are to be expected.
@@ -42,6 +41,8 @@ pub struct Checker(Rc<RefCell<Inner>>);
 
 struct Inner {
     terms: Terms,
+    /// The group's timeouts of late, each with when it was last seen: a change is noticed within a minute (rule L2).
+    timeouts: Vec<(Duration, Instant)>,
     began: Instant,
     logs: Vec<Log>,
     shards: BTreeMap<ShardId, ShardLogs>,
@@ -82,6 +83,14 @@ struct ShardLogs {
 #[derive(Default)]
 struct Consumer {
     heartbeat_sent: Option<Instant>,
+    /// Its process stands still until then.
+    frozen_until: Option<Instant>,
+    /// A connection to the receiver has stood open for rule C2's time.
+    receiver_stood_open: bool,
+    /// Commits that it waits for, with when they were sent.
+    committing: Vec<(ShardId, Instant)>,
+    /// Shards of which it has learnt, at its start, that they have a checkpoint.
+    committed_before: BTreeSet<ShardId>,
     /// When the last answered heartbeat was sent.
     confirmed_at: Option<Instant>,
     listed: BTreeSet<ShardId>,
@@ -111,6 +120,7 @@ impl Checker {
     pub fn new(terms: Terms) -> Self {
         Self(Rc::new(RefCell::new(Inner {
             terms,
+            timeouts: Vec::new(),
             began: Instant::now(),
             logs: Vec::new(),
             shards: BTreeMap::new(),
@@ -217,15 +227,37 @@ impl Checker {
 
     // ---- what SLS is asked -------------------------------------------------------------------------------------
 
-    /// A consumer sends a heartbeat.
-    pub fn heartbeat_sent(&self, consumer: &str, held: &[ShardId]) -> Instant {
+    /// A consumer sends a heartbeat: L3 and L8 are about this moment.
+    pub fn heartbeat_sent(&self, name: &str, held: &[ShardId]) -> Instant {
         let inner = &mut *self.0.borrow_mut();
-        inner.note(|| format!("{consumer}: heartbeat {held:?}"));
+        inner.note(|| format!("{name}: heartbeat {held:?}"));
         let now = Instant::now();
-        let consumer = inner.consumer(consumer);
+        let patience = inner.heartbeat_patience();
+        let consumer = inner.consumer(name);
+        let late =
+            consumer.heartbeat_sent.is_some_and(|at| now > at.max(consumer.frozen_until.unwrap_or(at)) + patience);
+        let early = !consumer.receiver_stood_open;
         consumer.heartbeat_sent = Some(now);
         consumer.listed = held.iter().copied().collect();
+        if late {
+            inner.violated(format!("L3: a heartbeat of {name} was delayed"));
+        }
+        if early {
+            inner.violated(format!("L8: {name} asks for shards before the receiver's connection has stood open"));
+        }
         now
+    }
+
+    /// A connection of the consumer to its receiver has stood open for rule C2's time.
+    pub fn receiver_stood_open(&self, consumer: &str) {
+        self.0.borrow_mut().consumer(consumer).receiver_stood_open = true;
+    }
+
+    /// The consumer's process does nothing until then.
+    pub fn stands_still(&self, consumer: &str, until: Instant) {
+        let inner = &mut *self.0.borrow_mut();
+        let consumer = inner.consumer(consumer);
+        consumer.frozen_until = consumer.frozen_until.max(Some(until));
     }
 
     /// Its answer arrives while the consumer waits for it.
@@ -263,6 +295,18 @@ impl Checker {
         epoch.positions.extend(decode_cursor(cursor.as_str()));
     }
 
+    /// A consumer that does not read the shard, but may have to commit the group's start position, has learnt its
+    /// checkpoint (rule L6).
+    pub fn checkpoint_seen(&self, name: &str, shard: ShardId, checkpoint: Option<&Cursor>) {
+        let inner = &mut *self.0.borrow_mut();
+        let seen = &mut inner.consumer(name).committed_before;
+        if checkpoint.is_some() {
+            seen.insert(shard);
+        } else {
+            seen.remove(&shard);
+        }
+    }
+
     /// A consumer has learnt the shard's checkpoint.
     pub fn checkpoint_told(&self, name: &str, shard: ShardId, checkpoint: Option<&Cursor>) {
         if let Some(cursor) = checkpoint {
@@ -289,8 +333,24 @@ impl Checker {
         }
     }
 
-    /// A consumer sends a commit: I1, I2, I3 and I7 are about this moment.
-    pub fn commit_sent(&self, name: &str, shard: ShardId, cursor: &Cursor, force: bool) {
+    /// A consumer sends a commit: I1, I2, I3, I7 and L3 are about this moment. It waits for the answer until it drops
+    /// what this answers.
+    pub fn commit_sent(&self, name: &str, shard: ShardId, cursor: &Cursor, force: bool) -> Committing {
+        self.check_commit(name, shard, cursor, force);
+        let inner = &mut *self.0.borrow_mut();
+        let now = Instant::now();
+        let committing = &mut inner.consumer(name).committing;
+        let waited_for = |(_, at): &&(ShardId, Instant)| now < *at + COMMIT_GIVEN_UP;
+        let is_second = committing.iter().filter(waited_for).any(|(other, _)| *other == shard);
+        let is_too_many = committing.iter().filter(waited_for).count() >= MOST_COMMITS;
+        committing.push((shard, now));
+        if is_second || is_too_many {
+            inner.violated(format!("L3: {name} has too many commits in flight, one of them of shard {shard}"));
+        }
+        Committing { checker: self.clone(), consumer: name.to_owned(), commit: (shard, now) }
+    }
+
+    fn check_commit(&self, name: &str, shard: ShardId, cursor: &Cursor, force: bool) {
         let inner = &mut *self.0.borrow_mut();
         let now = Instant::now();
         let Some(number) = decode_cursor(cursor.as_str()) else {
@@ -305,7 +365,7 @@ impl Checker {
             let what = format!("I1: {name} commits shard {shard} at {number}, but {settled:?} is not settled");
             inner.violated(what);
         }
-        let (limit, terms) = (inner.lease_limit(), inner.terms);
+        let (limit, patience) = (inner.lease_limit(), inner.heartbeat_patience());
         let consumer = inner.consumer(name);
         let mut violations = Vec::new();
         if consumer.confirmed_at.is_none_or(|at| now >= at + limit) {
@@ -314,7 +374,6 @@ impl Checker {
         if !consumer.listed.contains(&shard) && !consumer.owned.contains(&shard) {
             violations.push(format!("I3: {name} commits shard {shard}, which it does not hold"));
         }
-        let patience = terms.heartbeat_interval.mul_f64(1.25).max(terms.heartbeat_interval + HEARTBEAT_LIMIT) + GRAIN;
         if consumer.heartbeat_sent.is_none_or(|at| now > at + patience) {
             violations.push(format!("I7: {name} commits shard {shard}, but its heartbeats have ended"));
         }
@@ -415,17 +474,16 @@ impl Checker {
         }
     }
 
-    /// I4, I6: what a forwarder's own counters must say. `bodies` is how many were read for it.
-    pub fn check_counters(&self, counters: &CountersSnapshot, bodies: usize) {
+    /// I4, I6: what a forwarder's own counters must say once it has ended. Tickets whose fetcher has ended before them
+    /// are not counted as settled, unless `kept_all` says that there are none.
+    pub fn check_counters(&self, counters: &CountersSnapshot, kept_all: bool) {
         let inner = &mut *self.0.borrow_mut();
         if counters.full_mailboxes > 0 {
             inner.violated(format!("I6: {} data messages found a full mailbox", counters.full_mailboxes));
         }
-        let settled = counters.batches_delivered + counters.batches_failed;
-        let most = bodies as u64 + inner.gaps;
-        // A gap record that fails has another ticket.
-        if settled > most && !inner.terms.logs_expire {
-            inner.violated(format!("I4: {settled} tickets have settled, of {most}"));
+        let (issued, settled) = (counters.batches, counters.batches_delivered + counters.batches_failed);
+        if settled > issued || kept_all && settled < issued {
+            inner.violated(format!("I4: {settled} tickets have settled, of {issued}"));
         }
     }
 
@@ -444,6 +502,12 @@ impl Checker {
     }
 }
 
+/// Commits that a consumer may have in flight (rule L3).
+const MOST_COMMITS: usize = 16;
+/// A commit that takes longer is not waited for any more (rule L3).
+const COMMIT_GIVEN_UP: Duration = Duration::from_secs(10);
+/// How long after it was seen last a group's timeout may still be believed in: it is read once a minute, in its turn.
+const CHANGE_NOTICED: Duration = Duration::from_secs(90);
 /// The least that a heartbeat may take (rule L2).
 const HEARTBEAT_LIMIT: Duration = Duration::from_millis(250);
 
@@ -474,14 +538,31 @@ impl Inner {
         self.consumers.entry(name.to_owned()).or_default()
     }
 
-    fn lease_limit(&self) -> Duration {
-        self.terms.group_timeout.mul_f64(0.9)
+    /// The longest timeout of the group that a consumer may still believe in.
+    fn group_timeout(&mut self) -> Duration {
+        let now = Instant::now();
+        if let Some(timeout) = (self.terms.group_timeout)() {
+            self.timeouts.retain(|(other, seen)| *other != timeout && now < *seen + CHANGE_NOTICED);
+            self.timeouts.push((timeout, now));
+        }
+        self.timeouts.iter().map(|(timeout, _)| *timeout).max().unwrap_or_default()
+    }
+
+    fn lease_limit(&mut self) -> Duration {
+        self.group_timeout().mul_f64(0.9)
+    }
+
+    /// The longest time between two heartbeats, with one that is not answered (rules L2 and L4).
+    fn heartbeat_patience(&mut self) -> Duration {
+        let interval = self.terms.heartbeat_interval.min(self.group_timeout() / 2);
+        interval.mul_f64(1.3).max(interval / 20 + HEARTBEAT_LIMIT) + GRAIN
     }
 
     /// A group's birth: what lies before the start position is not wanted (rule L6).
     fn forced(&mut self, name: &str, shard: ShardId, number: u64) {
-        if self.consumer(name).resumes.contains_key(&shard) {
-            self.violated(format!("L6: {name} forces the checkpoint of shard {shard}, which it has committed before"));
+        let consumer = self.consumer(name);
+        if consumer.resumes.contains_key(&shard) || consumer.committed_before.contains(&shard) {
+            self.violated(format!("L6: {name} forces the checkpoint of shard {shard}, which has one"));
         }
         // Nothing may have been written to it yet.
         let logs = self.shards.entry(shard).or_insert_with(|| ShardLogs {
@@ -581,6 +662,24 @@ impl Consumer {
     }
 }
 
+/// A commit whose answer somebody waits for, until this is dropped.
+pub struct Committing {
+    checker: Checker,
+    consumer: String,
+    commit: (ShardId, Instant),
+}
+
+impl Drop for Committing {
+    fn drop(&mut self) {
+        // Not while somebody looks, which is when a simulation ends by a panic.
+        let Ok(mut inner) = self.checker.0.try_borrow_mut() else { return };
+        let Some(consumer) = inner.consumers.get_mut(&self.consumer) else { return };
+        if let Some(at) = consumer.committing.iter().position(|commit| *commit == self.commit) {
+            consumer.committing.swap_remove(at);
+        }
+    }
+}
+
 /// What a message of ours says.
 enum Content<'a> {
     Log { id: usize, text: &'a [u8] },
@@ -617,7 +716,6 @@ struct Held {
     now: AtomicUsize,
     most: AtomicUsize,
     largest: AtomicUsize,
-    bodies: AtomicUsize,
 }
 
 /// A body that is counted while anybody holds it.
@@ -634,13 +732,7 @@ impl BodyMemory {
         let now = self.0.now.fetch_add(size, Ordering::Relaxed) + size;
         self.0.most.fetch_max(now, Ordering::Relaxed);
         self.0.largest.fetch_max(size, Ordering::Relaxed);
-        self.0.bodies.fetch_add(1, Ordering::Relaxed);
         Bytes::from_owner(HeldBody { bytes, size, held: Arc::clone(&self.0) })
-    }
-
-    /// Bodies that were read.
-    pub fn bodies(&self) -> usize {
-        self.0.bodies.load(Ordering::Relaxed)
     }
 
     /// Bytes held now.

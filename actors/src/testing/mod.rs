@@ -8,9 +8,11 @@
 pub mod faults;
 pub mod hub;
 pub mod invariants;
+pub mod layers;
 pub mod local_ports;
 pub mod probe;
 pub mod receiver;
 pub mod runtime;
+mod sabotage;
 pub mod simulation;
 pub mod watched_hub;

@@ -3,27 +3,35 @@
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
+use actix::{Addr, Recipient};
 use bytes::Bytes;
 use prost::Message as _;
-use slog::Logger;
+use slog::{Logger, o};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::faults::{PLANNED_PANIC, Plan, SlsFault, What};
+use super::faults::{PLANNED_PANIC, Place, Plan, SlsFault, What};
 use super::hub::{Fault, InMemoryHub, Operation};
 use super::invariants::{BodyMemory, Checker, Terms};
+use super::layers::Layered;
 use super::local_ports::{LocalPorts, Outside};
+use super::probe::probe;
 use super::receiver::{Behaviour, Receiver};
 use super::runtime::VirtualTime;
+use super::sabotage::{Burgled, Frozen, Panics, Process, Thief, TroubledDialer, settings_of};
 use super::watched_hub::WatchedHub;
-use crate::config::{Credentials, DestinationConfig, ForwarderConfig, LimitsConfig, Protocol, SourceConfig};
+use crate::config::{Credentials, DestinationConfig, ForwarderConfig, Framing, LimitsConfig, Protocol, SourceConfig};
+use crate::connection::{ConnectionParts, SyslogConnection};
 use crate::forwarder::{Ended, Forwarder, ForwarderHandle};
 use crate::loghub::{GroupSettings, Limits, Route, SplitAt};
+use crate::messages::{CloseConnection, SendBatch};
 use crate::model::ids::ShardId;
 use crate::placement::Placement;
-use crate::ports::{Dial, DialError, LogHub, Transport};
+use crate::ports::{Dial, LogHub};
+use crate::watch::{ActorName, ExitGuard};
 use crate::wire::sls::proto;
 
 /// How a simulation went.
@@ -45,11 +53,13 @@ pub struct Report {
     pub story: Vec<String>,
 }
 
-/// Makes a client of SLS into another.
-pub type MutateHub = Rc<dyn Fn(Rc<dyn LogHub>) -> Rc<dyn LogHub>>;
-/// Makes a connection into another.
-pub type MutateTransport = Rc<dyn Fn(Box<dyn Transport>) -> Box<dyn Transport>>;
+/// Makes a client of SLS, of the consumer of this name, into another.
+pub type MutateHub = Rc<dyn Fn(Rc<dyn LogHub>, &str) -> Rc<dyn LogHub>>;
+/// Makes a way to the receiver into another.
+pub type MutateDialer = Rc<dyn Fn(Rc<dyn Dial>) -> Rc<dyn Dial>>;
 
+/// Makes an output of an application's own that sends on what it gets by a connection.
+pub type MakeOutput = Rc<dyn Fn(Recipient<SendBatch>) -> Recipient<SendBatch>>;
 /// Breaks a forwarder's settings.
 pub type MutateConfig = Rc<dyn Fn(&mut ForwarderConfig)>;
 
@@ -58,8 +68,10 @@ pub type MutateConfig = Rc<dyn Fn(&mut ForwarderConfig)>;
 pub struct Mutation {
     /// Made of each client of SLS.
     pub log_hub: Option<MutateHub>,
-    /// Made of each connection.
-    pub transport: Option<MutateTransport>,
+    /// Made of each way to the receiver.
+    pub dialer: Option<MutateDialer>,
+    /// Takes pieces in place of a forwarder's own connections.
+    pub output: Option<MakeOutput>,
     /// Done to the settings of each forwarder, behind the checker's back.
     pub config: Option<MutateConfig>,
 }
@@ -81,6 +93,8 @@ const RECOVERY: Duration = Duration::from_secs(300);
 const CLOSE: Duration = Duration::from_secs(15);
 /// A forwarder asks for its Coordinator's clients first, one of them for heartbeats, then for those of its workers.
 const CLIENTS_OF_COORDINATOR: usize = 2;
+/// Largest piece of several messages.
+const PIECE_BYTES: usize = 64 << 10;
 /// How often it is looked after what happens by itself.
 const GLANCE: Duration = Duration::from_millis(200);
 
@@ -143,8 +157,9 @@ struct World {
     rng: fastrand::Rng,
     sls_faults: Rc<RefCell<Vec<(Instant, SlsFault)>>>,
     receiver_heals_at: Option<Instant>,
-    thief: Option<Instant>,
-    dial_panics: Rc<Cell<u32>>,
+    thief: Thief,
+    panics: Panics,
+    clock_jump_s: Rc<Cell<i64>>,
     forwarders: Vec<Seat>,
 }
 
@@ -159,6 +174,7 @@ struct Running {
     handle: ForwarderHandle,
     /// The task set that stands for the process.
     process: JoinHandle<()>,
+    frozen: Frozen,
     memory: BodyMemory,
     stop_by: Option<Instant>,
 }
@@ -170,8 +186,18 @@ impl World {
         let hub = InMemoryHub::with_limits(plan.shards, limits);
         let receiver =
             Receiver::new(plan.seed, settings.confirmation, settings.confirm_after_connect, settings.timeout);
+        if let Some((timeout_s, order)) = plan.existing_group {
+            let settings = GroupSettings { timeout_s, order };
+            let created = hub.with(|hub, now| hub.create_group(InMemoryHub::AT, GROUP, settings, now));
+            created.expect("a group in a new logstore");
+        }
+        let group = hub.clone();
+        let group_timeout = move || {
+            let settings = group.with(|hub, _| settings_of(hub, GROUP))?;
+            Some(Duration::from_secs(settings.timeout_s.into()))
+        };
         let checker = Checker::new(Terms {
-            group_timeout: Duration::from_secs(SourceConfig::group_timeout_for(settings.heartbeat_interval).into()),
+            group_timeout: Box::new(group_timeout),
             heartbeat_interval: settings.heartbeat_interval,
             logs_expire: plan.retention.is_some(),
             receiver_loses: plan.receiver_loses(),
@@ -197,8 +223,9 @@ impl World {
             rng: fastrand::Rng::with_seed(plan.seed ^ 0xF011),
             sls_faults,
             receiver_heals_at: None,
-            thief: None,
-            dial_panics: Rc::default(),
+            thief: Thief::of(GROUP),
+            panics: Panics::default(),
+            clock_jump_s: Rc::default(),
             forwarders: (0..plan.forwarders).map(seat).collect(),
         }
     }
@@ -219,7 +246,7 @@ impl World {
     /// Lets time pass; looks after what has to happen meanwhile.
     async fn pass_until(&mut self, until: Instant) {
         loop {
-            self.keep_thief_alive();
+            self.thief.keep_alive(&self.hub);
             self.note_forgotten();
             self.look_after_forwarders();
             let now = Instant::now();
@@ -244,7 +271,7 @@ impl World {
                 self.receiver_heals_at = Some(now + *lasting);
             }
             What::EndConnections(ending) => self.receiver.end_connections(*ending),
-            What::Theft(lasting) => self.steal(now + *lasting),
+            What::Theft(moment, lasting) => self.thief.wait_for(*moment, *lasting, &self.hub),
             What::DeleteGroup => {
                 self.checker.group_deleted();
                 // There may be none yet.
@@ -264,7 +291,20 @@ impl World {
             What::Stop(index) => self.stop(*index),
             What::Crash(index) => self.crash(*index),
             What::Start(index) => self.start(*index).await,
-            What::PanicWhileDialing => self.dial_panics.set(self.dial_panics.get() + 1),
+            What::StopDuringStart(index, after) => {
+                self.crash(*index);
+                self.start(*index).await;
+                self.pass_until(now + *after).await;
+                self.stop(*index);
+            }
+            What::Freeze(index, lasting) => {
+                if let Some(running) = &self.forwarders[*index].running {
+                    running.frozen.freeze_until(now + *lasting);
+                    self.checker.stands_still(&self.forwarders[*index].name, now + *lasting);
+                }
+            }
+            What::ClockJump(seconds) => self.clock_jump_s.set(self.clock_jump_s.get() + seconds),
+            What::Panic(place) => self.panics.add(*place),
         }
     }
 
@@ -302,43 +342,6 @@ impl World {
         let writable: Vec<_> = shards.iter().filter(|shard| !shard.readonly).map(|shard| shard.shard).collect();
         // Not too many, so that a run stays short.
         (shards.len() < 12).then(|| writable[pick as usize % writable.len()])
-    }
-
-    /// The group is made anew with the same checkpoints, and somebody else is first to hold its shards.
-    fn steal(&mut self, until: Instant) {
-        self.hub.with(|hub, now| {
-            let Ok(checkpoints) = hub.get_checkpoints(InMemoryHub::AT, GROUP, None, now) else { return };
-            let Some((_, settings)) = groups(hub) else { return };
-            let stolen = hub.delete_group(InMemoryHub::AT, GROUP, now).is_ok()
-                && hub.create_group(InMemoryHub::AT, GROUP, settings, now).is_ok();
-            for view in checkpoints.iter().filter(|view| stolen && !view.checkpoint.is_empty()) {
-                let checkpoint = &view.checkpoint;
-                // A shard may have gone meanwhile.
-                let _ = hub.update_checkpoint(InMemoryHub::AT, GROUP, "thief", view.shard, checkpoint, true, now);
-            }
-        });
-        self.thief = Some(until);
-        self.keep_thief_alive();
-    }
-
-    fn keep_thief_alive(&mut self) {
-        let Some(until) = self.thief else { return };
-        if Instant::now() >= until {
-            self.thief = None;
-            return;
-        }
-        self.hub.with(|hub, now| {
-            let held: Vec<ShardId> = hub
-                .logstore_state(InMemoryHub::AT)
-                .ok()
-                .and_then(|state| state.groups.get(GROUP).cloned())
-                .map(|group| {
-                    group.shards.iter().filter(|s| s.owner.as_deref() == Some("thief")).map(|s| s.shard).collect()
-                })
-                .unwrap_or_default();
-            // The group may have been deleted.
-            let _ = hub.heartbeat(InMemoryHub::AT, GROUP, "thief", &held, now);
-        });
     }
 
     /// Tells the checker what SLS has forgotten.
@@ -386,17 +389,34 @@ impl World {
         if let Some(mutate) = &self.mutation.config {
             mutate(&mut config);
         }
-        let ports = LocalPorts::new(seed, self.outside(&name, &memory));
+        let outside = self.outside(&name, &memory);
+        let output = self.mutation.output.clone().map(|make| {
+            self.checker.receiver_stood_open(&name);
+            (make, (outside.dialer)(Arc::default()), config.clone())
+        });
         let workers = self.plan.settings.workers;
-        let mut builder = Forwarder::builder(config).outside(ports, Placement::Here { workers });
+        let mut builder =
+            Forwarder::builder(config).outside(LocalPorts::new(seed, outside), Placement::Here { workers });
         if let Some(log) = &self.log {
             builder = builder.logger(log.clone());
         }
-        let process = LocalSet::new();
-        match process.run_until(async { builder.start() }).await {
+        let tasks = LocalSet::new();
+        let starting = async {
+            let Some((make, dial, config)) = output else { return builder.start() };
+            let connection = connection_of_output(&config.destination, dial, seed);
+            let handle = builder.deliver_to(make(connection.clone().recipient())).start()?;
+            let until_ended = handle.clone();
+            tokio::task::spawn_local(async move {
+                drop(until_ended.ended().await);
+                connection.do_send(CloseConnection { deadline: Instant::now() + CLOSE });
+            });
+            Ok(handle)
+        };
+        match tasks.run_until(starting).await {
             Ok(handle) => {
-                let process = tokio::task::spawn_local(process);
-                self.forwarders[index].running = Some(Running { handle, process, memory, stop_by: None });
+                let frozen = Frozen::default();
+                let process = tokio::task::spawn_local(Process::new(tasks, frozen.clone()));
+                self.forwarders[index].running = Some(Running { handle, process, frozen, memory, stop_by: None });
             }
             Err(error) => self.checker.violated(format!("{name} does not start: {error}")),
         }
@@ -404,35 +424,45 @@ impl World {
 
     fn outside(&self, name: &str, memory: &BodyMemory) -> Outside {
         let (hub, checker, memory) = (self.hub.clone(), self.checker.clone(), memory.clone());
-        let (name, mutation) = (name.to_owned(), self.mutation.clone());
-        let clients = Cell::new(0);
+        let (consumer, thief, mutation) = (Rc::<str>::from(name), self.thief.clone(), self.mutation.clone());
+        let name = Rc::clone(&consumer);
+        let (clients, mutated_hub) = (Cell::new(0), mutation.log_hub.clone());
         let log_hub = move || {
-            let client = hub.client(GROUP, &name);
-            let watched = WatchedHub::new(client, &name, memory.clone(), checker.clone());
+            let client = Burgled { below: hub.client(GROUP, &name), hub: hub.clone(), thief: thief.clone() };
+            let watched = WatchedHub::new(Rc::new(Layered(client)), &name, memory.clone(), checker.clone());
             let number = clients.get();
             clients.set(number + 1);
             let of_coordinator = number < CLIENTS_OF_COORDINATOR;
-            let watched: Rc<dyn LogHub> = Rc::new(if of_coordinator { watched.of_coordinator() } else { watched });
-            match &mutation.log_hub {
-                Some(mutate) => mutate(watched),
+            let watched = Layered(if of_coordinator { watched.of_coordinator() } else { watched });
+            let watched: Rc<dyn LogHub> = Rc::new(watched);
+            match &mutated_hub {
+                Some(mutate) => mutate(watched, &name),
                 None => watched,
             }
         };
-        let (receiver, panics, mutate) =
-            (self.receiver.clone(), Rc::clone(&self.dial_panics), self.mutation.transport.clone());
+        let (receiver, panics, checker) = (self.receiver.clone(), self.panics.clone(), self.checker.clone());
+        let settings = self.plan.settings;
         let dialer = move |_| {
+            panics.come_to(Place::Preparing);
             let dialer: Rc<dyn Dial> = Rc::new(TroubledDialer {
-                inner: receiver.dialer(),
-                panics: Rc::clone(&panics),
-                mutate: mutate.clone(),
+                below: receiver.dialer(),
+                panics: panics.clone(),
+                checker: checker.clone(),
+                consumer: Rc::clone(&consumer),
+                ready_after: settings.confirm_after_connect,
+                piece_bytes: PIECE_BYTES,
+                framing: Framing::Lf,
             });
-            dialer
+            match &mutation.dialer {
+                Some(mutate) => mutate(dialer),
+                None => dialer,
+            }
         };
-        let clock = self.hub.clone();
+        let (clock, jump_s) = (self.hub.clone(), Rc::clone(&self.clock_jump_s));
         Outside {
             log_hub: Box::new(log_hub),
             dialer: Box::new(dialer),
-            unix_seconds: Box::new(move || clock.now().seconds()),
+            unix_seconds: Box::new(move || clock.now().seconds() + jump_s.get()),
             level: self.plan.settings.confirmation,
         }
     }
@@ -452,12 +482,16 @@ impl World {
 
     /// Notices forwarders that have ended, and those that should have.
     fn look_after_forwarders(&mut self) {
+        let stop_limit = self.plan.settings.drain_timeout + CLOSE;
         for index in 0..self.forwarders.len() {
             let Some(running) = &mut self.forwarders[index].running else { continue };
             if let Some(ended) = now_or_never(running.handle.ended()) {
                 let Some(running) = self.forwarders[index].running.take() else { continue };
                 self.ended(index, &running, Some(ended));
-            } else if running.stop_by.is_some_and(|by| Instant::now() > by) {
+            } else if running.stop_by.is_some_and(|by| {
+                let thawed = running.frozen.until().map(|until| until + stop_limit);
+                Instant::now() > thawed.map_or(by, |thawed| thawed.max(by))
+            }) {
                 running.stop_by = None;
                 let name = &self.forwarders[index].name;
                 self.checker.violated(format!("{name} was told to stop and goes on"));
@@ -468,7 +502,9 @@ impl World {
     fn ended(&self, index: usize, running: &Running, how: Option<Ended>) {
         let name = &self.forwarders[index].name;
         self.checker.note(&format!("{name} has ended: {how:?}"));
-        self.checker.check_counters(&running.handle.counters(), running.memory.bodies());
+        // Nothing took a shard away, so each ticket has had its fetcher to come home to.
+        let kept_all = matches!(how, Some(Ok(_))) && self.plan.is_calm();
+        self.checker.check_counters(&running.handle.counters(), kept_all);
         let limits = config(&self.plan, name).limits;
         self.checker.check_memory(&running.memory, limits.bytes_in_flight / 2);
         self.checker.consumer_ended(name);
@@ -482,8 +518,8 @@ impl World {
         self.sls_faults.borrow_mut().clear();
         self.receiver.behave(Behaviour::healthy());
         self.receiver_heals_at = None;
-        self.thief = None;
-        self.dial_panics.set(0);
+        self.thief.leave();
+        self.panics.clear();
         let began = Instant::now();
         while began.elapsed() < RECOVERY {
             self.pass_until(Instant::now() + GLANCE).await;
@@ -524,10 +560,6 @@ impl World {
     }
 }
 
-fn groups(hub: &crate::loghub::Hub) -> Option<(String, GroupSettings)> {
-    hub.list_groups(InMemoryHub::AT).ok()?.into_iter().find(|(name, _)| name == GROUP)
-}
-
 fn fault_of(faults: &[(Instant, SlsFault)], rng: &mut fastrand::Rng, consumer: &str, operation: &Operation) -> Fault {
     let now = Instant::now();
     let concerns = |fault: &SlsFault| {
@@ -541,6 +573,26 @@ fn fault_of(faults: &[(Instant, SlsFault)], rng: &mut fastrand::Rng, consumer: &
         }
     }
     Fault::default()
+}
+
+/// The connection that an application's own output may use; nobody looks after it.
+fn connection_of_output(config: &DestinationConfig, dial: Rc<dyn Dial>, seed: u64) -> Addr<SyslogConnection> {
+    let (receiver_changed, _) = probe();
+    let (watcher, _) = probe();
+    let parts = ConnectionParts {
+        worker: 0,
+        index: 0,
+        dial,
+        level: config.confirmation,
+        mailbox: 1 << 20,
+        pace: None,
+        receiver_changed,
+        counters: Arc::default(),
+        logger: Logger::root(slog::Discard, o!()),
+        seed,
+        guard: ExitGuard::new(ActorName::SyslogConnection { worker: 0, index: 0 }, watcher),
+    };
+    SyslogConnection::new(config, parts).launch()
 }
 
 /// The settings of a forwarder under a plan.
@@ -574,7 +626,7 @@ pub fn config(plan: &Plan, consumer: &str) -> ForwarderConfig {
     config.limits = LimitsConfig {
         workers: settings.workers,
         bytes_in_flight: settings.workers * (16 << 20),
-        piece_bytes: 64 << 10,
+        piece_bytes: PIECE_BYTES,
     };
     config.mailbox.formatter = settings.formatter_mailbox;
     config.mailbox.connection = settings.connection_mailbox;
@@ -587,29 +639,5 @@ fn now_or_never<T>(future: impl Future<Output = T>) -> Option<T> {
     match future.as_mut().poll(&mut cx) {
         std::task::Poll::Ready(value) => Some(value),
         std::task::Poll::Pending => None,
-    }
-}
-
-/// A dialer that panics when the plan says so, and whose connections may be mutated.
-struct TroubledDialer {
-    inner: Rc<dyn Dial>,
-    panics: Rc<Cell<u32>>,
-    mutate: Option<MutateTransport>,
-}
-
-impl Dial for TroubledDialer {
-    fn dial(&self) -> futures_util::future::LocalBoxFuture<'static, Result<Box<dyn Transport>, DialError>> {
-        if let Some(left) = self.panics.get().checked_sub(1) {
-            self.panics.set(left);
-            panic!("{PLANNED_PANIC} while dialing");
-        }
-        let (dialing, mutate) = (self.inner.dial(), self.mutate.clone());
-        Box::pin(async move {
-            let transport = dialing.await?;
-            Ok(match mutate {
-                Some(mutate) => mutate(transport),
-                None => transport,
-            })
-        })
     }
 }

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 
 use super::invariants::{BodyMemory, Checker};
+use super::layers::{Answer, HubLayer};
 use crate::model::cursor::{Cursor, StartPosition};
 use crate::model::ids::ShardId;
 use crate::ports::{LogHub, PullBody, PullReply};
 use crate::wire::sls::error::SlsError;
-use crate::wire::sls::reply::{Checkpoint, ConsumerGroup, LogStoreInfo, ShardInfo};
+use crate::wire::sls::reply::{Checkpoint, ConsumerGroup};
 
 /// What one consumer of a forwarder sees of SLS.
 pub struct WatchedHub {
@@ -46,16 +47,12 @@ async fn detached<T: 'static>(request: LocalBoxFuture<'static, Result<T, SlsErro
     }
 }
 
-impl LogHub for WatchedHub {
-    fn get_logstore(&self) -> LocalBoxFuture<'static, Result<LogStoreInfo, SlsError>> {
-        self.inner.get_logstore()
+impl HubLayer for WatchedHub {
+    fn below(&self) -> &Rc<dyn LogHub> {
+        &self.inner
     }
 
-    fn list_shards(&self) -> LocalBoxFuture<'static, Result<Vec<ShardInfo>, SlsError>> {
-        self.inner.list_shards()
-    }
-
-    fn get_cursor(&self, shard: ShardId, from: StartPosition) -> LocalBoxFuture<'static, Result<Cursor, SlsError>> {
+    fn get_cursor(&self, shard: ShardId, from: StartPosition) -> Answer<Cursor> {
         let request = self.inner.get_cursor(shard, from);
         let (checker, consumer) = (self.checker.clone(), Rc::clone(&self.consumer));
         Box::pin(async move {
@@ -68,16 +65,7 @@ impl LogHub for WatchedHub {
         })
     }
 
-    fn get_cursor_time(&self, shard: ShardId, cursor: &Cursor) -> LocalBoxFuture<'static, Result<i64, SlsError>> {
-        self.inner.get_cursor_time(shard, cursor)
-    }
-
-    fn pull_logs(
-        &self,
-        shard: ShardId,
-        cursor: &Cursor,
-        count: u32,
-    ) -> LocalBoxFuture<'static, Result<PullReply, SlsError>> {
+    fn pull_logs(&self, shard: ShardId, cursor: &Cursor, count: u32) -> Answer<PullReply> {
         self.checker.position_told(&self.consumer, shard, cursor);
         let request = self.inner.pull_logs(shard, cursor, count);
         let (checker, consumer, memory) = (self.checker.clone(), Rc::clone(&self.consumer), self.memory.clone());
@@ -91,19 +79,15 @@ impl LogHub for WatchedHub {
         })
     }
 
-    fn create_consumer_group(&self, group: &ConsumerGroup) -> LocalBoxFuture<'static, Result<(), SlsError>> {
+    fn create_consumer_group(&self, group: &ConsumerGroup) -> Answer<()> {
         Box::pin(detached(self.inner.create_consumer_group(group)))
     }
 
-    fn list_consumer_groups(&self) -> LocalBoxFuture<'static, Result<Vec<ConsumerGroup>, SlsError>> {
-        self.inner.list_consumer_groups()
-    }
-
-    fn update_consumer_group(&self, group: &ConsumerGroup) -> LocalBoxFuture<'static, Result<(), SlsError>> {
+    fn update_consumer_group(&self, group: &ConsumerGroup) -> Answer<()> {
         Box::pin(detached(self.inner.update_consumer_group(group)))
     }
 
-    fn heartbeat(&self, held: &[ShardId]) -> LocalBoxFuture<'static, Result<Vec<ShardId>, SlsError>> {
+    fn heartbeat(&self, held: &[ShardId]) -> Answer<Vec<ShardId>> {
         let sent_at = self.checker.heartbeat_sent(&self.consumer, held);
         let request = detached(self.inner.heartbeat(held));
         let (checker, consumer) = (self.checker.clone(), Rc::clone(&self.consumer));
@@ -114,13 +98,17 @@ impl LogHub for WatchedHub {
         })
     }
 
-    fn get_checkpoint(&self, shard: ShardId) -> LocalBoxFuture<'static, Result<Checkpoint, SlsError>> {
+    fn get_checkpoint(&self, shard: ShardId) -> Answer<Checkpoint> {
         let request = self.inner.get_checkpoint(shard);
+        let (checker, consumer) = (self.checker.clone(), Rc::clone(&self.consumer));
         if !self.begins_epochs {
-            return request;
+            return Box::pin(async move {
+                let checkpoint = request.await?;
+                checker.checkpoint_seen(&consumer, shard, checkpoint.cursor.as_ref());
+                Ok(checkpoint)
+            });
         }
         self.checker.epoch_begins(&self.consumer, shard);
-        let (checker, consumer) = (self.checker.clone(), Rc::clone(&self.consumer));
         Box::pin(async move {
             let checkpoint = request.await?;
             checker.checkpoint_told(&consumer, shard, checkpoint.cursor.as_ref());
@@ -128,18 +116,14 @@ impl LogHub for WatchedHub {
         })
     }
 
-    fn update_checkpoint(
-        &self,
-        shard: ShardId,
-        cursor: &Cursor,
-        force: bool,
-    ) -> LocalBoxFuture<'static, Result<(), SlsError>> {
-        self.checker.commit_sent(&self.consumer, shard, cursor, force);
+    fn update_checkpoint(&self, shard: ShardId, cursor: &Cursor, force: bool) -> Answer<()> {
+        let waiting = self.checker.commit_sent(&self.consumer, shard, cursor, force);
         let request = detached(self.inner.update_checkpoint(shard, cursor, force));
         let (checker, consumer) = (self.checker.clone(), Rc::clone(&self.consumer));
         Box::pin(async move {
             let answer = request.await;
             checker.commit_answered(&consumer, shard, &answer);
+            drop(waiting);
             answer
         })
     }

@@ -1,0 +1,153 @@
+//! Defects of memory, tickets and mailboxes.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::{Actor, ActorFutureExt, AsyncContext, Handler, Recipient, WrapFuture};
+use bytes::Bytes;
+use futures_util::future::LocalBoxFuture;
+use sls_syslog_actors::messages::SendBatch;
+use sls_syslog_actors::model::cursor::Cursor;
+use sls_syslog_actors::model::ids::ShardId;
+use sls_syslog_actors::ports::{LogHub, PullBody, PullReply};
+use sls_syslog_actors::testing::faults::{Plan, Settings, Step, What};
+use sls_syslog_actors::testing::layers::{Answer, HubLayer};
+use sls_syslog_actors::testing::receiver::Behaviour;
+use sls_syslog_actors::testing::simulation::{MutateConfig, Mutation};
+use sls_syslog_actors::wire::sls::error::SlsError;
+
+use super::{is_noticed, of_hub};
+
+/// More than a worker's budget holds comes at once.
+fn heavy(seed: u64) -> Plan {
+    let mut plan = Plan::healthy(seed);
+    plan.settings = Settings { workers: 1, formatter_mailbox: 64, ..plan.settings };
+    plan.pull_bytes = 4 << 20;
+    plan.steps.retain(|step| step.at.is_zero());
+    for step in &mut plan.steps {
+        step.what = What::Put { groups: 40, logs: 2, length: 600_000 };
+    }
+    plan
+}
+
+/// A client that keeps what it has read for a while.
+struct Hoards {
+    below: Rc<dyn LogHub>,
+}
+
+struct Hoarded(Box<dyn PullBody>);
+
+impl PullBody for Hoarded {
+    fn read(self: Box<Self>, limit: usize) -> LocalBoxFuture<'static, Result<Bytes, SlsError>> {
+        Box::pin(async move {
+            let bytes = self.0.read(limit).await?;
+            let kept = bytes.clone();
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(Duration::from_secs(10)).await;
+                drop(kept);
+            });
+            Ok(bytes)
+        })
+    }
+}
+
+impl HubLayer for Hoards {
+    fn below(&self) -> &Rc<dyn LogHub> {
+        &self.below
+    }
+
+    fn pull_logs(&self, shard: ShardId, cursor: &Cursor, count: u32) -> Answer<PullReply> {
+        let request = self.below.pull_logs(shard, cursor, count);
+        Box::pin(async move {
+            let PullReply { head, body } = request.await?;
+            Ok(PullReply { head, body: Box::new(Hoarded(body)) })
+        })
+    }
+}
+
+#[test]
+fn m1_bodies_outlive_their_credit() {
+    is_noticed(&["I5"], &of_hub(|below| Hoards { below }), heavy);
+}
+
+fn of_config(mutate: MutateConfig) -> Mutation {
+    Mutation { config: Some(mutate), ..Mutation::default() }
+}
+
+/// The budget of bytes is ten times what the checker was told.
+#[test]
+fn m2_more_is_pulled_than_the_budget_allows() {
+    let mutation = of_config(Rc::new(|config| config.limits.bytes_in_flight *= 10));
+    is_noticed(&["I5"], &mutation, |seed| {
+        let mut plan = heavy(seed);
+        // A receiver that reads nothing lets everything pile up.
+        let stopped = Behaviour { reads: None, ..Behaviour::healthy() };
+        let at = Duration::from_millis(1);
+        plan.steps.push(Step { at, what: What::Receiver(stopped, plan.heals_at) });
+        plan
+    });
+}
+
+#[test]
+fn m3_pieces_are_larger_than_they_may_be() {
+    let mutation = of_config(Rc::new(|config| config.limits.piece_bytes = 4 << 20));
+    is_noticed(&["M3"], &mutation, |seed| {
+        let mut plan = Plan::healthy(seed);
+        plan.pull_bytes = 4 << 20;
+        let put = What::Put { groups: 200, logs: 3, length: 2000 };
+        plan.steps.insert(0, Step { at: Duration::ZERO, what: put });
+        plan
+    });
+}
+
+/// An application's own output that passes pieces on, one every 50 ms, and may forget tickets.
+struct Output {
+    connection: Recipient<SendBatch>,
+    capacity: usize,
+    forgets: bool,
+}
+
+impl Actor for Output {
+    type Context = actix::Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(self.capacity);
+    }
+}
+
+impl Handler<SendBatch> for Output {
+    type Result = ();
+
+    fn handle(&mut self, piece: SendBatch, ctx: &mut Self::Context) {
+        if self.forgets {
+            return std::mem::forget(piece);
+        }
+        self.connection.do_send(piece);
+        // actix fact 9: freezes the mailbox.
+        ctx.wait(tokio::time::sleep(Duration::from_millis(50)).into_actor(self).map(|(), _, _| ()));
+    }
+}
+
+fn of_output(capacity: usize, forgets: bool) -> Mutation {
+    let output = move |connection| Output { connection, capacity, forgets }.start().recipient();
+    Mutation { output: Some(Rc::new(output)), ..Mutation::default() }
+}
+
+#[test]
+fn i6_notices_a_mailbox_that_is_too_small() {
+    is_noticed(&["I6"], &of_output(1, false), |seed| {
+        let mut plan = Plan::healthy(seed);
+        (plan.settings.max_log_groups, plan.settings.connection_mailbox) = (1, 64);
+        plan.settings.formatter_mailbox = 64;
+        plan
+    });
+}
+
+#[test]
+fn i4_notices_tickets_that_never_settle() {
+    is_noticed(&["I4"], &of_output(1000, true), |seed| {
+        let mut plan = Plan::healthy(seed);
+        plan.forwarders = 1;
+        plan
+    });
+}

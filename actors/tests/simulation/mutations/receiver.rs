@@ -1,0 +1,165 @@
+//! Defects towards the receiver: what counts as confirmed, and what is sent again.
+
+use std::cell::Cell;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::future::LocalBoxFuture;
+use sls_syslog_actors::config::Confirmation;
+use sls_syslog_actors::ports::{Dial, DialError, Look, Transport};
+use sls_syslog_actors::testing::faults::{Plan, Step, What};
+use sls_syslog_actors::testing::layers::{Layered, TransportLayer};
+use sls_syslog_actors::testing::receiver::Ending;
+use sls_syslog_actors::testing::simulation::{MutateConfig, Mutation};
+
+use super::{is_noticed, of_dialer};
+
+/// A dialer whose connections are made into others.
+pub(super) struct Remade<L> {
+    pub(super) below: Rc<dyn Dial>,
+    pub(super) remake: Rc<dyn Fn(Box<dyn Transport>) -> L>,
+}
+
+impl<L: TransportLayer + 'static> Dial for Remade<L> {
+    fn dial(&self) -> LocalBoxFuture<'static, Result<Box<dyn Transport>, DialError>> {
+        let (dialing, remake) = (self.below.dial(), Rc::clone(&self.remake));
+        Box::pin(async move { Ok(Box::new(Layered(remake(dialing.await?))) as Box<dyn Transport>) })
+    }
+}
+
+pub(super) fn of_transport<L: TransportLayer + 'static>(
+    remake: impl Fn(Box<dyn Transport>) -> L + 'static,
+) -> Mutation {
+    let remake: Rc<dyn Fn(Box<dyn Transport>) -> L> = Rc::new(remake);
+    of_dialer(move |below| Remade { below, remake: Rc::clone(&remake) })
+}
+
+/// A plan in which nothing is excused by a lesser level.
+fn tcp_acked(seed: u64) -> Plan {
+    let mut plan = Plan::from_seed(seed);
+    plan.settings.confirmation = Confirmation::TcpAcked;
+    plan
+}
+
+/// Reports every byte that was written as acknowledged.
+struct OverReports {
+    below: Box<dyn Transport>,
+    written: u64,
+}
+
+impl TransportLayer for OverReports {
+    fn below(&mut self) -> &mut dyn Transport {
+        self.below.as_mut()
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> Poll<io::Result<usize>> {
+        let taken = self.below.poll_write(cx, frames);
+        if let Poll::Ready(Ok(bytes)) = taken {
+            self.written += bytes as u64;
+        }
+        taken
+    }
+
+    fn look(&mut self) -> io::Result<Look> {
+        let look = self.below.look()?;
+        Ok(Look { confirmed: self.written, ..look })
+    }
+}
+
+#[test]
+fn c1_what_was_only_written_counts_as_acknowledged() {
+    is_noticed(&["I1"], &of_transport(|below| OverReports { below, written: 0 }), tcp_acked);
+}
+
+#[test]
+fn c2_a_connection_confirms_before_it_has_stood_open() {
+    let config: MutateConfig = Rc::new(|config| config.destination.confirm_after_connect = Duration::ZERO);
+    let mutation = Mutation { config: Some(config), ..Mutation::default() };
+    is_noticed(&["I1"], &mutation, |seed| {
+        let mut plan = tcp_acked(seed);
+        plan.settings.confirm_after_connect = Duration::from_secs(1);
+        plan.settings.commit_interval = Duration::from_millis(20);
+        plan
+    });
+}
+
+/// Swallows what the connection before it had been given and had not confirmed: sent once is as good as sent.
+struct GoesOn {
+    below: Box<dyn Transport>,
+    /// Of the bytes that come, so many are still to be swallowed.
+    swallow: u64,
+    swallowed: u64,
+    /// Whole messages given to the connection below, in bytes, and what came behind them.
+    whole: u64,
+    begun: u64,
+    confirmed: u64,
+    /// For the next connection.
+    left: Rc<Cell<u64>>,
+}
+
+impl TransportLayer for GoesOn {
+    fn below(&mut self) -> &mut dyn Transport {
+        self.below.as_mut()
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> Poll<io::Result<usize>> {
+        if self.swallow > 0 {
+            let taken = self.swallow.min(frames.len() as u64);
+            self.swallow -= taken;
+            self.swallowed += taken;
+            return Poll::Ready(Ok(taken as usize));
+        }
+        let taken = self.below.poll_write(cx, frames);
+        if let Poll::Ready(Ok(bytes)) = taken {
+            self.begun += bytes as u64;
+            // Newlines end messages here.
+            if let Some(last) = frames[..bytes].iter().rposition(|byte| *byte == b'\n') {
+                let behind = (bytes - last - 1) as u64;
+                self.whole += self.begun - behind;
+                self.begun = behind;
+            }
+        }
+        taken
+    }
+
+    fn look(&mut self) -> io::Result<Look> {
+        let look = self.below.look()?;
+        if look.open {
+            self.confirmed = look.confirmed;
+        }
+        Ok(Look { confirmed: self.swallowed + look.confirmed, ..look })
+    }
+}
+
+impl Drop for GoesOn {
+    fn drop(&mut self) {
+        self.left.set(self.swallow + self.whole.saturating_sub(self.confirmed));
+    }
+}
+
+#[test]
+fn c3_a_new_connection_goes_on_behind_what_was_written_to_the_old_one() {
+    let left: Rc<Cell<u64>> = Rc::default();
+    let mutation = of_transport(move |below| GoesOn {
+        below,
+        swallow: left.take(),
+        swallowed: 0,
+        whole: 0,
+        begun: 0,
+        confirmed: 0,
+        left: Rc::clone(&left),
+    });
+    is_noticed(&["I1", "I8"], &mutation, |seed| {
+        let mut plan = Plan::healthy(seed);
+        plan.forwarders = 1;
+        plan.settings.confirmation = Confirmation::TcpAcked;
+        plan.settings.confirm_after_connect = Duration::ZERO;
+        (plan.settings.workers, plan.settings.connections) = (1, 1);
+        let cuts = (1..200).map(|n| Step { at: plan.heals_at * n / 200, what: What::EndConnections(Ending::Reset) });
+        plan.steps.extend(cuts.collect::<Vec<_>>());
+        plan.steps.sort_by_key(|step| step.at);
+        plan
+    });
+}
