@@ -51,7 +51,7 @@ fn is_noticed(invariants: &[&str], mutation: &Mutation, plan_of: impl Fn(u64) ->
         let plan = plan_of(seed);
         let violations = simulation.run(&plan).violations;
         let by = |invariant: &&str| violations.iter().any(|what| what.starts_with(&format!("{invariant}:")));
-        if invariants.iter().any(|invariant| by(invariant)) {
+        if invariants.iter().any(by) {
             let report = Simulation::default().run(&plan);
             return assert_eq!(report.violations, Vec::<String>::new(), "without the defect, in {plan}");
         }
