@@ -50,6 +50,9 @@ pub struct LoghubArgs {
     /// Consumer groups a logstore may have
     #[arg(long, value_name = "N", default_value_t = Limits::default().groups_per_logstore)]
     group_quota: usize,
+    /// Longest log group that it takes, in bytes before compression
+    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().put_bytes)]
+    put_limit: usize,
     /// Log groups older than this are forgotten
     #[arg(long, value_name = "SECONDS")]
     retention: Option<u64>,
@@ -179,6 +182,7 @@ fn options(args: LoghubArgs) -> Result<(Options, Option<Feed>), String> {
     }
     let limits = Limits {
         groups_per_logstore: args.group_quota,
+        put_bytes: args.put_limit,
         retention: args.retention.map(Duration::from_secs),
         ..Limits::default()
     };

@@ -90,6 +90,9 @@ pub(super) struct Group {
     slots: BTreeMap<ShardId, Slot>,
     commits: BTreeMap<String, CommitCounts>,
     heartbeats: u64,
+    /// Longest time between two heartbeats of each consumer, in milliseconds, also of those who are gone.
+    longest_gaps_ms: BTreeMap<String, u64>,
+    expired_holders: u64,
 }
 
 /// Longest consumer name that is believed.
@@ -112,6 +115,8 @@ impl Group {
             slots: BTreeMap::new(),
             commits: BTreeMap::new(),
             heartbeats: 0,
+            longest_gaps_ms: BTreeMap::new(),
+            expired_holders: 0,
         })
     }
 
@@ -150,7 +155,13 @@ impl Group {
             }
         }
         self.heartbeats += 1;
-        self.consumers.insert(consumer.to_owned(), now);
+        if let Some(last) = self.consumers.insert(consumer.to_owned(), now) {
+            let gap = now.since(last).as_millis() as u64;
+            if self.longest_gaps_ms.len() < COUNTED_CONSUMERS || self.longest_gaps_ms.contains_key(consumer) {
+                let longest = self.longest_gaps_ms.entry(consumer.to_owned()).or_default();
+                *longest = gap.max(*longest);
+            }
+        }
         self.refresh(facts);
         self.hand_over(consumer, held);
         self.balance();
@@ -263,13 +274,23 @@ impl Group {
             shards: self.slots.iter().map(shard).collect(),
             commits: self.commits.clone(),
             heartbeats: self.heartbeats,
+            longest_gaps_ms: self.longest_gaps_ms.clone(),
+            expired_holders: self.expired_holders,
         }
     }
 
     /// Removes consumers whose last heartbeat is older than the timeout, and frees what they held.
     fn expire(&mut self, now: UnixMicros) {
         let timeout = Duration::from_secs(self.settings.timeout_s.into());
-        self.consumers.retain(|_, last| now.since(*last) <= timeout);
+        let holds = |slots: &BTreeMap<ShardId, Slot>, name: &str| {
+            slots.values().any(|slot| slot.allocation.holder() == Some(name))
+        };
+        let (slots, expired) = (&self.slots, &mut self.expired_holders);
+        self.consumers.retain(|name, last| {
+            let lives = now.since(*last) <= timeout;
+            *expired += u64::from(!lives && holds(slots, name));
+            lives
+        });
         let lives = |name: &String| self.consumers.contains_key(name);
         for slot in self.slots.values_mut() {
             match &slot.allocation {

@@ -326,3 +326,22 @@ fn any_sequence_of_heartbeats_keeps_one_owner_and_ends_even() {
         assert_eq!(counts.iter().sum::<usize>(), bed.facts.len(), "seed {seed}");
     }
 }
+
+#[test]
+fn the_longest_silence_of_each_consumer_is_kept_and_holders_that_were_removed_for_it_are_counted() {
+    let mut bed = Bed::new(1, false);
+    bed.beat("one", &[]);
+    bed.beat("two", &[]);
+    for pause in [3, 20, 5] {
+        bed.pass(pause);
+        bed.beat("one", &[0]);
+        bed.beat("two", &[]);
+    }
+    let state = bed.group.state(&bed.facts);
+    assert_eq!((state.longest_gaps_ms["one"], state.expired_holders), (20_000, 0));
+    bed.pass(31);
+    bed.beat("three", &[]);
+    let state = bed.group.state(&bed.facts);
+    assert_eq!(state.consumers, ["three"]);
+    assert_eq!(state.expired_holders, 1, "the other held nothing");
+}

@@ -59,6 +59,10 @@ pub struct GroupState {
     pub commits: BTreeMap<String, CommitCounts>,
     /// Heartbeats that were answered with shards.
     pub heartbeats: u64,
+    /// Longest time between two heartbeats of each consumer, in milliseconds, also of those who are gone.
+    pub longest_gaps_ms: BTreeMap<String, u64>,
+    /// Consumers that were removed for their silence while they held shards.
+    pub expired_holders: u64,
 }
 
 /// A shard as a consumer group sees it.
