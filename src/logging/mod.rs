@@ -1,7 +1,8 @@
 //! The process's own log: slog on stderr, for people or as JSON, with the records of all libraries in the same stream.
 //!
 //! Writing happens on a thread of its own. When stderr is stuck, lines below `warning` are shed and counted once half
-//! of the queue is full; the other half is kept for warnings and errors, which are never dropped: a gap record is one.
+//! of the queue is full; the other half is kept for warnings and errors, and its last eighth for gaps, which are never
+//! dropped. Nobody but who has a gap to tell ever waits for stderr: heartbeats must not, and neither must the end.
 //!
 //! Libraries may print whole request heads at `trace`, with signatures and tokens in them. So their records are taken
 //! at `debug` at most, whatever the level, and those of HTTP/2, whose frames are heads, from `warning` on.
@@ -11,29 +12,47 @@ mod escape;
 mod tests;
 
 use std::io::{self, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
-use slog::{Drain, FnValue, Level, Logger, OwnedKVList, Record, o};
+use slog::{Drain, FnValue, KV, Level, Logger, OwnedKVList, Record, error, o};
 use slog_async::{AsyncCore, AsyncGuard};
+use sls_syslog_actors::event::Code;
 
 use crate::settings::{LogFormat, LogSettings};
 use escape::Escaping;
 
 /// Records waiting to be written; a record is some hundred bytes.
 const QUEUE: usize = 16 * 1024;
+/// The part of the queue that is kept for gaps.
+const FOR_GAPS: usize = QUEUE / 8;
+/// How long the end of the process may wait for stderr.
+const FLUSH_LIMIT: Duration = Duration::from_secs(5);
+/// Characters of a panic's message that are logged: it may quote a log.
+const PANIC_TEXT: usize = 300;
 
-/// Keeps the log alive. Dropping it writes all that waits; what is logged later is lost.
-#[derive(Debug)]
-pub struct LogGuard {
-    _flush: Flush,
+/// Keeps the log alive. Dropping it writes all that waits, unless stderr is stuck; what is logged later is lost.
+pub struct LogGuard(Option<AsyncGuard>);
+
+impl std::fmt::Debug for LogGuard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LogGuard")
+    }
 }
 
-struct Flush(#[allow(dead_code, reason = "its drop flushes")] AsyncGuard);
-
-impl std::fmt::Debug for Flush {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Flush")
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        let Some(flush) = self.0.take() else { return };
+        let (flushed, done) = mpsc::channel();
+        let flusher = std::thread::Builder::new().name("log-flush".into()).spawn(move || {
+            drop(flush);
+            // Whoever waited may have given up.
+            let _ = flushed.send(());
+        });
+        if flusher.is_ok() {
+            let _ = done.recv_timeout(FLUSH_LIMIT);
+        }
     }
 }
 
@@ -59,7 +78,20 @@ fn json<W: Write + Send + 'static>(writer: W) -> slog_json::Json<W> {
 fn start<D: Drain<Ok = ()> + Send + 'static>(level: Level, format: D) -> (Logger, LogGuard) {
     let (logger, flush) = queue(level, format);
     take_library_records(level, &logger);
-    (logger, LogGuard { _flush: Flush(flush) })
+    take_panics(logger.clone());
+    (logger, LogGuard(Some(flush)))
+}
+
+/// A panic is a line like any other: in the log's format, escaped and cut.
+fn take_panics(logger: Logger) {
+    std::panic::set_hook(Box::new(move |info| {
+        let payload = info.payload();
+        let text = payload.downcast_ref::<String>().map(String::as_str).or_else(|| payload.downcast_ref().copied());
+        let text: String = text.unwrap_or("no text").chars().take(PANIC_TEXT).collect();
+        let at = info.location().map_or_else(String::new, ToString::to_string);
+        let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+        error!(logger, "panic: {}", text; "code" => Code::Panic.as_str(), "at" => at, "thread" => thread);
+    }));
 }
 
 fn queue<D: Drain<Ok = ()> + Send + 'static>(level: Level, format: D) -> (Logger, AsyncGuard) {
@@ -117,19 +149,34 @@ impl Drain for Queue {
     type Err = slog::Never;
 
     fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), slog::Never> {
-        let grave = record.level().is_at_least(Level::Warning);
-        if !grave && self.waiting.load(Ordering::Relaxed) >= QUEUE / 2 {
+        let room = if record.level().is_at_least(Level::Warning) { QUEUE - FOR_GAPS } else { QUEUE / 2 };
+        if self.waiting.load(Ordering::Relaxed) >= room && !is_gap(record) {
             self.shed.fetch_add(1, Ordering::Relaxed);
             return Ok(());
         }
         let shed = self.shed.swap(0, Ordering::Relaxed);
         if shed > 0 {
-            let notice = format_args!("log lines below warning were dropped because stderr is slow");
+            let notice = format_args!("log lines were dropped because stderr is slow");
             self.push(&slog::record!(Level::Warning, "", &notice, slog::b!("dropped" => shed)), values);
         }
         self.push(record, values);
         Ok(())
     }
+}
+
+/// Whether the record tells of a gap; to be asked only when there is hardly room, since it looks at every key.
+fn is_gap(record: &Record<'_>) -> bool {
+    struct Find(bool);
+    impl slog::Serializer for Find {
+        fn emit_arguments(&mut self, key: slog::Key, value: &std::fmt::Arguments<'_>) -> slog::Result {
+            self.0 |= key == "code" && value.to_string() == Code::Gap.as_str();
+            Ok(())
+        }
+    }
+    let mut found = Find(false);
+    // It cannot fail: nothing above does.
+    let _ = record.kv().serialize(record, &mut found);
+    found.0
 }
 
 /// The writing thread's side of the queue.

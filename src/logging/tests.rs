@@ -1,8 +1,9 @@
 //! What reaches the screen, what never does.
 
 use std::sync::{Condvar, Mutex};
+use std::time::Instant;
 
-use slog::{crit, debug, error, info};
+use slog::{crit, debug, error, info, warn};
 
 use super::*;
 
@@ -84,6 +85,30 @@ fn a_stuck_stderr_drops_no_warning() {
     assert_eq!(notice["dropped"], 2 * QUEUE - chatter);
 }
 
+/// A stderr that nobody reads at all delays nobody, not even with warnings, and not the end of the process either. Gaps
+/// find room when nothing else does.
+#[test]
+fn a_stderr_that_nobody_reads_delays_neither_the_callers_nor_the_end() {
+    let screen = Screen::default();
+    screen.stop(true);
+    let (logger, guard) = start_quiet(Level::Info, json(screen.clone()));
+    for _ in 0..2 * QUEUE {
+        warn!(logger, "grave");
+    }
+    for _ in 0..FOR_GAPS / 2 {
+        error!(logger, "logs are missing"; "code" => Code::Gap.as_str());
+    }
+    let began = Instant::now();
+    drop(guard);
+    assert!(began.elapsed() < 2 * FLUSH_LIMIT, "{:?}", began.elapsed());
+    screen.stop(false);
+    let written = || screen.text().matches("logs are missing").count();
+    while written() < FOR_GAPS / 2 {
+        assert!(began.elapsed() < 12 * FLUSH_LIMIT, "{} gaps were written", written());
+        std::thread::yield_now();
+    }
+}
+
 /// Requests, with secrets in head and body, at the chattiest level.
 #[test]
 fn no_library_prints_a_secret_even_at_trace() {
@@ -94,10 +119,20 @@ fn no_library_prints_a_secret_even_at_trace() {
     log::debug!(target: "h2::codec", "MARKER in a frame");
     actix_rt::System::new().block_on(talk());
     info!(logger, "we speak");
+    let panicked = std::thread::Builder::new().name("doomed".into()).spawn(|| panic!("as\u{1b} planned"));
+    panicked.expect("a thread").join().expect_err("it panics");
+    // Whoever fails after us speaks for himself.
+    drop(std::panic::take_hook());
     drop(guard);
     let text = screen.text();
     assert!(text.contains("a library speaks") && text.contains("we speak"), "{text}");
     assert!(text.contains("\"library\":\"some_library\""), "{text}");
+    let panic = text.lines().find(|line| line.contains("planned")).expect("a panic is a line of the log");
+    let panic: serde_json::Value = serde_json::from_str(panic).expect("an object");
+    assert_eq!(
+        (&panic["code"], &panic["thread"], &panic["level"]),
+        (&"panic".into(), &"doomed".into(), &"ERRO".into())
+    );
     assert!(!text.contains("MARKER"), "{text}");
 }
 
@@ -124,5 +159,5 @@ async fn talk() {
 /// Without taking the libraries' records, which only one test of a process can.
 fn start_quiet<D: Drain<Ok = ()> + Send + 'static>(level: Level, format: D) -> (Logger, LogGuard) {
     let (logger, flush) = queue(level, format);
-    (logger, LogGuard { _flush: Flush(flush) })
+    (logger, LogGuard(Some(flush)))
 }
