@@ -12,7 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["config", "error"],
     &["wire"],
     &["loghub"],
-    &["messages", "ticket", "credit", "watch", "event", "trouble", "ports", "counters"],
+    &["messages", "ticket", "credit", "watch", "event", "trouble", "ports", "counters", "clock"],
     &["io"],
     &["coordinator", "fetcher", "formatter", "connection"],
     &["forwarder", "pipeline", "placement"],

@@ -42,6 +42,7 @@
 //! acknowledged bytes unread, or what a balancer acknowledges for it, is not covered by that. `app_acked` (RELP) means
 //! that the receiver's application has answered every message.
 
+mod clock;
 pub mod config;
 pub mod connection;
 pub mod coordinator;

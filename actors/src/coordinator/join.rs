@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use slog::{Logger, info, warn};
-use tokio::time::Instant;
 
+use crate::clock::now;
 use crate::error::ForwarderError;
 use crate::event::Code;
 use crate::model::cursor::StartPosition;
@@ -140,17 +140,25 @@ async fn commit_start(
     Ok(())
 }
 
+/// Somebody else may be at the same birth, have finished it, and be reading already. SLS cannot compare before it stores;
+/// so each attempt asks for the position first and only then whether the shard still has none. A position that is stored
+/// was therefore the start before anybody's was stored, however late the request arrives: no log that was written after
+/// the birth lies before it. An attempt that failed asks for both again.
 async fn commit_start_of(
     hub: &Rc<dyn LogHub>,
     steps: &mut Steps,
     shard: ShardId,
     start: StartPosition,
 ) -> Result<(), Refused> {
-    if steps.repeat(hub, |hub| hub.get_checkpoint(shard)).await?.cursor.is_none() {
+    loop {
         let cursor = steps.repeat(hub, |hub| hub.get_cursor(shard, start)).await?;
-        steps.repeat(hub, |hub| hub.update_checkpoint(shard, &cursor, true)).await?;
+        if steps.repeat(hub, |hub| hub.get_checkpoint(shard)).await?.cursor.is_some() {
+            return Ok(());
+        }
+        if steps.attempt(hub.update_checkpoint(shard, &cursor, true)).await?.is_some() {
+            return Ok(());
+        }
     }
-    Ok(())
 }
 
 /// When SLS received the oldest log that is not committed yet, in unix seconds; of the first shards only, since it is
@@ -194,31 +202,42 @@ impl Steps {
         F: Fn(&dyn LogHub) -> LocalBoxFuture<'static, Result<T, SlsError>>,
     {
         loop {
-            let error = match request(&**hub).await {
-                Ok(answer) => {
-                    self.pause = FIRST_PAUSE;
-                    let now = Instant::now().into_std();
-                    for code in [Code::SlsDown, Code::ClockSkew, Code::Quota] {
-                        self.troubles.recovered(now, code);
-                    }
-                    return Ok(answer);
-                }
-                Err(error) => error,
-            };
-            let code = match error.class() {
-                _ if error.is_clock() => Code::ClockSkew,
-                ErrorClass::Retry => Code::SlsDown,
-                ErrorClass::SlowDown(_) => Code::Quota,
-                _ if self.patience > 0 && error.code_is("ConsumerGroupNotExist") => {
-                    self.patience -= 1;
-                    Code::SlsDown
-                }
-                _ => return Err(Refused(error)),
-            };
-            self.troubles.report(Instant::now().into_std(), code, &sentence(&error));
-            tokio::time::sleep(self.pause).await;
-            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            if let Some(answer) = self.attempt(request(&**hub)).await? {
+                return Ok(answer);
+            }
         }
+    }
+
+    /// One attempt; `None`, after a pause, if another one may be answered.
+    async fn attempt<T>(
+        &mut self,
+        request: LocalBoxFuture<'static, Result<T, SlsError>>,
+    ) -> Result<Option<T>, Refused> {
+        let error = match request.await {
+            Ok(answer) => {
+                self.pause = FIRST_PAUSE;
+                let at = now();
+                for code in [Code::SlsDown, Code::ClockSkew, Code::Quota] {
+                    self.troubles.recovered(at, code);
+                }
+                return Ok(Some(answer));
+            }
+            Err(error) => error,
+        };
+        let code = match error.class() {
+            _ if error.is_clock() => Code::ClockSkew,
+            ErrorClass::Retry => Code::SlsDown,
+            ErrorClass::SlowDown(_) => Code::Quota,
+            _ if self.patience > 0 && error.code_is("ConsumerGroupNotExist") => {
+                self.patience -= 1;
+                Code::SlsDown
+            }
+            _ => return Err(Refused(error)),
+        };
+        self.troubles.report(now(), code, &sentence(&error));
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        Ok(None)
     }
 
     /// As `repeat`, for what cannot be done without.
