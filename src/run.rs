@@ -64,6 +64,12 @@ async fn forward(settings: Settings, log: &Logger) -> u8 {
 fn report(log: &Logger, ended: Ended) -> u8 {
     match ended {
         Ok(counters) => {
+            if counters.log_groups_left > 0 {
+                warn!(log, "ended with logs unconfirmed: SLS still holds them, and whoever reads their shards next \
+                            sends them"; "log_groups" => counters.log_groups_left,
+                    "raw_bytes" => counters.raw_bytes_left, "logs_confirmed" => counters.logs_delivered);
+                return exit::OK;
+            }
             info!(log, "ended"; "logs" => counters.logs_delivered, "raw_bytes" => counters.raw_bytes,
                 "commits" => counters.commits, "resent" => counters.messages_resent, "gaps" => counters.gaps);
             exit::OK
@@ -73,7 +79,10 @@ fn report(log: &Logger, ended: Ended) -> u8 {
 }
 
 fn failed(log: &Logger, error: &ForwarderError) -> u8 {
-    crit!(log, "{}", error);
+    match error.code() {
+        Some(code) => crit!(log, "{}", error; "code" => code.as_str()),
+        None => crit!(log, "{}", error),
+    }
     match error {
         ForwarderError::Settings(_) => exit::CONFIG,
         ForwarderError::Refused { .. } => exit::SLS_REFUSED,

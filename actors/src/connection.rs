@@ -514,10 +514,12 @@ impl SyslogConnection {
     /// Settles the tickets of pieces that are done with; buffers and credits return by drop.
     fn settle(&mut self) {
         while let Some((piece, how)) = self.session.next_settled() {
-            let Some((ticket, logs)) = piece.batch.last else { continue };
-            match how {
-                Settled::Confirmed => ticket.delivered(logs),
-                Settled::Superseded => ticket.failed(FailReason::Superseded),
+            match (how, piece.batch) {
+                (Settled::Confirmed, batch) => batch.confirmed(),
+                (Settled::Superseded, SendBatch { last: Some((ticket, _)), .. }) => {
+                    ticket.failed(FailReason::Superseded)
+                }
+                (Settled::Superseded, _) => {}
             }
         }
     }

@@ -17,12 +17,13 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Recipient, SpawnHandle,
     WrapFuture,
 };
-use slog::{Logger, debug, error, info, o, warn};
+use slog::{Logger, debug, info, o, warn};
 use tokio::sync::oneshot;
 
 use self::housekeeping::Housekeeping;
 use self::join::{Joined, Membership, join};
 use self::summary::Summary;
+use crate::clock::now;
 use crate::config::{Confirmation, ForwarderConfig};
 use crate::counters::Counters;
 use crate::error::ForwarderError;
@@ -30,14 +31,14 @@ use crate::event::{Code, ForwarderEvent};
 use crate::messages::{
     ActorEnded, BeginJoining, CheckpointReady, ControlShard, FetcherStarted, ForwarderStatus, GetStatus,
     OpenConnection, Phase, ReceiverChanged, ReceiverState, ShardCaughtUp, ShardCommand, ShardEnd, ShardEnded,
-    StartShard, StopForwarder, WorkerHandle,
+    StartShard, StopForwarder, Unconfirmed, WorkerHandle,
 };
 use crate::model::commit::{CommitTable, Order};
 use crate::model::ids::{Epoch, ShardId};
 use crate::model::lease::{Decision, LeaseTable};
 use crate::model::routing::Routing;
 use crate::ports::LogHub;
-use crate::trouble::{EventSink, Troubles, code_of, seconds, send, sentence};
+use crate::trouble::{EventSink, Troubles, code_of, seconds, send, sentence, tell_panic};
 use crate::watch::ActorName;
 use crate::wire::sls::error::{ErrorClass, SlsError};
 use crate::wire::sls::reply::ConsumerGroup;
@@ -112,9 +113,6 @@ struct Fetcher {
 const COMMIT_LIMIT: Duration = Duration::from_secs(10);
 /// Pause before a failed commit is sent again.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
 
 impl Coordinator {
     /// Puts it together; nothing happens before it is started.
@@ -486,6 +484,20 @@ impl Coordinator {
         }
     }
 
+    /// A shard is given up although not all that was pulled of it is confirmed.
+    fn left_behind(&mut self, ended: &ShardEnded) {
+        let Unconfirmed { log_groups, raw_bytes } = ended.unconfirmed;
+        if log_groups == 0 || !self.leases.held().any(|held| held == (ended.shard, ended.epoch)) {
+            return;
+        }
+        warn!(self.log, "the time to drain a shard is over; what was pulled and is not confirmed stays in SLS";
+            "shard" => ended.shard.0, "epoch" => ended.epoch.0, "log_groups" => log_groups, "raw_bytes" => raw_bytes);
+        if self.phase == Phase::Stopping {
+            self.counters.log_groups_left.add(log_groups);
+            self.counters.raw_bytes_left.add(raw_bytes);
+        }
+    }
+
     fn end(&mut self, outcome: Result<(), ForwarderError>, ctx: &mut Context<Self>) {
         self.phase = Phase::Ended;
         // Nobody renews their leases any more: what is left must not read and send on.
@@ -576,6 +588,7 @@ impl Handler<ShardEnded> for Coordinator {
 
     fn handle(&mut self, ended: ShardEnded, ctx: &mut Context<Self>) {
         debug!(self.log, "a fetcher ended"; "shard" => ended.shard.0, "epoch" => ended.epoch.0, "how" => ?ended.how);
+        self.left_behind(&ended);
         self.fetcher_ended(ended.shard, ended.epoch, Some(ended.how), ctx);
     }
 }
@@ -585,11 +598,7 @@ impl Handler<ActorEnded> for Coordinator {
 
     fn handle(&mut self, ended: ActorEnded, ctx: &mut Context<Self>) {
         if ended.panicked {
-            self.counters.panics.add(1);
-            // Each one, however often: they are defects, and restarts with growing pauses bound them.
-            let what = format!("the {} ended by a panic; what it held is read again", ended.actor);
-            error!(self.log, "{}", what; "code" => Code::Panic.as_str());
-            send(&self.events, ForwarderEvent::Trouble { code: Code::Panic, what });
+            tell_panic(&ended.actor, &self.counters, &self.log, &self.events);
         }
         if let ActorName::ShardFetcher { shard, epoch } = ended.actor {
             self.fetcher_ended(shard, epoch, None, ctx);

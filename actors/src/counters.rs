@@ -65,6 +65,10 @@ counters! {
     bad_nanoseconds,
     /// Gap records confirmed.
     gaps,
+    /// Log groups that were pulled and not confirmed when the forwarder stopped; SLS still holds them.
+    log_groups_left,
+    /// Their bytes, uncompressed.
+    raw_bytes_left,
     /// Checkpoints committed.
     commits,
     /// Heartbeats answered.

@@ -33,3 +33,15 @@ pub enum ForwarderError {
     #[error("cannot start a worker thread: {0}")]
     Thread(String),
 }
+
+impl ForwarderError {
+    /// The stable code under which it is told, where it has one.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Refused { code, .. } => Some(*code),
+            Self::Panicked { .. } => Some(Code::Panic),
+            Self::WorkerHung { .. } => Some(Code::WorkerHung),
+            Self::Settings(_) | Self::Thread(_) => None,
+        }
+    }
+}

@@ -97,6 +97,8 @@ codes! {
     Quota = "quota",
     /// An actor ended by a panic.
     Panic = "panic",
+    /// A worker does nothing any more; the forwarder has ended.
+    WorkerHung = "worker-hung",
 }
 
 impl std::fmt::Display for Code {

@@ -3,6 +3,7 @@
 //! What it does next is the word of [`ShardMachine`]; the actor runs one request at a time, takes the credits for it
 //! first, hands bodies to the formatter, and passes on what may be committed.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -14,13 +15,14 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use slog::{Logger, debug, error, info, o, warn};
 
+use crate::clock::now;
 use crate::config::SourceConfig;
 use crate::counters::Counters;
 use crate::credit::{ByteBudget, ByteCredit, Credit, Credits};
 use crate::event::{Code, ForwarderEvent};
 use crate::messages::{
     BatchContent, BatchSettled, CheckpointReady, ControlShard, FormatBatch, Outcome, PulledBody, ShardCaughtUp,
-    ShardCommand, ShardEnd, ShardEnded, UseFormatter,
+    ShardCommand, ShardEnd, ShardEnded, Unconfirmed, UseFormatter,
 };
 use crate::model::cursor::{Cursor, StartPosition};
 use crate::model::ids::{Epoch, Generation, Sequence, ShardId};
@@ -28,7 +30,7 @@ use crate::model::pull_pace::PullPace;
 use crate::model::shard::{Answer, End, Gap, Job, Next, ShardMachine, Verdict};
 use crate::ports::LogHub;
 use crate::ticket::{FailReason, FailedFrom, Ticket};
-use crate::trouble::{EventSink, Troubles, code_of, send, sentence};
+use crate::trouble::{EventSink, ShardTrouble, ShardTroubles, Troubles, code_of, send, sentence};
 use crate::watch::ExitGuard;
 use crate::wire::sls::body::MAX_RAW_SIZE;
 use crate::wire::sls::error::{ErrorClass, SlsError};
@@ -64,10 +66,15 @@ pub struct ShardFetcher {
     report_to: Option<Recipient<BatchSettled>>,
     job: Option<SpawnHandle>,
     timer: Option<SpawnHandle>,
+    /// Of this shard alone.
     troubles: Troubles,
+    /// Of all shards that this process reads.
+    sls_troubles: ShardTrouble,
     counters: Arc<Counters>,
     events: EventSink,
     gaps: Vec<(Sequence, Gap)>,
+    /// Of bodies that were handed on in this generation.
+    unconfirmed: BTreeMap<Sequence, Unconfirmed>,
     unix_seconds: Rc<dyn Fn() -> i64>,
     jitter: fastrand::Rng,
     log: Logger,
@@ -104,6 +111,8 @@ pub struct FetcherParts {
     pub counters: Arc<Counters>,
     /// Where events go.
     pub events: EventSink,
+    /// What is wrong between SLS and this process's shards.
+    pub troubles: ShardTroubles,
     /// Wall clock.
     pub unix_seconds: Rc<dyn Fn() -> i64>,
     /// Seed of the jitter.
@@ -152,10 +161,6 @@ struct Pull {
     budget: ByteBudget,
 }
 
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
-
 impl ShardFetcher {
     /// Puts it together; nothing happens before it is started.
     pub fn new(parts: FetcherParts) -> Self {
@@ -181,9 +186,11 @@ impl ShardFetcher {
             job: None,
             timer: None,
             troubles: Troubles::new(log.clone(), parts.events.clone()),
+            sls_troubles: parts.troubles.of(parts.shard),
             counters: parts.counters,
             events: parts.events,
             gaps: Vec::new(),
+            unconfirmed: BTreeMap::new(),
             unix_seconds: parts.unix_seconds,
             jitter: fastrand::Rng::with_seed(parts.seed),
             log,
@@ -249,7 +256,9 @@ impl ShardFetcher {
             End::Stopped => ShardEnd::Stopped,
             End::Gone => ShardEnd::ShardGone,
         };
-        self.shard_ended.do_send(ShardEnded { shard: self.shard, epoch: self.epoch, how });
+        let mut unconfirmed = Unconfirmed::default();
+        self.unconfirmed.values().for_each(|batch| unconfirmed += *batch);
+        self.shard_ended.do_send(ShardEnded { shard: self.shard, epoch: self.epoch, how, unconfirmed });
         ctx.stop();
     }
 
@@ -329,7 +338,7 @@ impl ShardFetcher {
                 self.machine.failed(at, self.jitter.f64());
             }
         }
-        self.troubles.report(at, code_of(error), &format!("shard {}: {}", self.shard, sentence(error)));
+        self.sls_troubles.report(at, code_of(error), &sentence(error));
         Verdict::Drop
     }
 
@@ -337,9 +346,7 @@ impl ShardFetcher {
         let Pulled { head, body, batch } = pulled;
         let at = now();
         self.counters.pulls.add(1);
-        for code in [Code::SlsDown, Code::SlsRefused, Code::ClockSkew, Code::Quota] {
-            self.troubles.recovered(at, code);
-        }
+        self.sls_troubles.recovered(at, &[Code::SlsDown, Code::SlsRefused, Code::ClockSkew, Code::Quota]);
         let answer = Answer {
             next: head.next_cursor.clone(),
             log_groups: head.count,
@@ -354,6 +361,8 @@ impl ShardFetcher {
                 self.generation_may_have_changed();
                 self.counters.raw_bytes.add(head.raw_size);
                 self.counters.body_bytes.add(bytes.len() as u64);
+                let batch_is = Unconfirmed { log_groups: head.count.into(), raw_bytes: head.raw_size };
+                self.unconfirmed.insert(sequence, batch_is);
                 let content = BatchContent::Body(PulledBody::new(&head, bytes, credit));
                 self.deliver(generation, sequence, content, Some(batch));
             }
@@ -374,6 +383,8 @@ impl ShardFetcher {
         if self.generation != self.machine.generation() {
             self.generation = self.machine.generation();
             self.failed_from = FailedFrom::none();
+            // All of it is pulled again.
+            self.unconfirmed.clear();
         }
     }
 
@@ -412,6 +423,7 @@ impl ShardFetcher {
     fn settled(&mut self, settled: &BatchSettled) {
         match &settled.outcome {
             Outcome::Delivered { logs, .. } => {
+                self.unconfirmed.remove(&settled.sequence);
                 self.counters.batches_delivered.add(1);
                 self.counters.logs_delivered.add(*logs);
                 self.troubles.recovered(now(), Code::BadBody);

@@ -9,15 +9,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use actix::{Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, WrapFuture};
-use slog::{Logger, debug, o};
+use slog::{Logger, debug, error, o};
 
 use crate::counters::Counters;
 use crate::credit::{ByteBudget, ByteCredit, Credit, Credits};
+use crate::event::Code;
 use crate::messages::{BatchContent, EndFormatter, FormatBatch, FramePool, Frames, PulledBody, SendBatch};
 use crate::model::bad_body::BadBody;
 use crate::model::cursor::Cursor;
 use crate::model::ids::ShardId;
-use crate::ticket::{FailReason, Ticket};
+use crate::ticket::{FailReason, PieceGuard, Ticket};
 use crate::watch::ExitGuard;
 use crate::wire::format::origin::Batch;
 use crate::wire::format::{Position, RenderSettings, Rendered, Renderer};
@@ -202,7 +203,11 @@ impl Formatter {
         if self.raw.capacity() > KEEP_RAW && body.raw_size < KEEP_RAW as u64 {
             self.raw = Vec::new();
         }
-        decompress(&body.bytes, body.compression, body.raw_size, &mut self.raw).map_err(|error| error.to_string())?;
+        let raw = &mut self.raw;
+        let unpacked = catch_unwind(AssertUnwindSafe(|| {
+            decompress(&body.bytes, body.compression, body.raw_size, raw).map(drop).map_err(|error| error.to_string())
+        }));
+        unpacked.unwrap_or_else(|_| Err(self.panicked("decompressing")))?;
         Ok(body.compression != Compression::None && body.raw_size > 0)
     }
 
@@ -246,6 +251,7 @@ impl Formatter {
             first_log,
             frames: Frames::new(frames, Some(bytes), Some(self.pool.clone())),
             last: None,
+            guard: if rendered.done { PieceGuard::none() } else { PieceGuard::of(&current.ticket) },
             credit: place,
         };
         let piece = if rendered.done {
@@ -280,12 +286,7 @@ impl Formatter {
                 renderer.render(raw, position, frames, limit).map_err(|error| error.to_string())
             }
         }));
-        let rendered = rendered.unwrap_or_else(|_| {
-            self.counters.panics.add(1);
-            // What it keeps from record to record may be half written.
-            self.renderer = Renderer::new(self.settings.clone());
-            Err("rendering it caused a panic".to_owned())
-        })?;
+        let rendered = rendered.unwrap_or_else(|_| Err(self.panicked("rendering")))?;
         current.logs += rendered.logs;
         current.log_groups += rendered.log_groups;
         match &current.content {
@@ -294,6 +295,17 @@ impl Formatter {
             }
             _ => Ok(rendered),
         }
+    }
+
+    /// A body made us panic, and was caught at it; what is wrong with it.
+    fn panicked(&mut self, doing: &str) -> String {
+        self.counters.panics.add(1);
+        let why = format!("{doing} it caused a panic");
+        error!(self.log, "{}", why; "code" => Code::Panic.as_str());
+        // What is kept from record to record may be half written.
+        self.renderer = Renderer::new(self.settings.clone());
+        self.raw = Vec::new();
+        why
     }
 
     /// The fetcher says it to a human; here it is for us.
@@ -373,6 +385,7 @@ mod tests {
     use crate::testing::probe::probe;
     use crate::ticket::FailedFrom;
     use crate::watch::ActorName;
+    use crate::wire::sls::body::compress;
     use crate::wire::sls::proto::{Content as Pair, Log, LogGroup, LogGroupList};
     use crate::wire::sls::reply::PullHead;
 
@@ -399,10 +412,8 @@ mod tests {
         type Result = ();
 
         fn handle(&mut self, piece: SendBatch, _: &mut Context<Self>) {
-            if !piece.is_superseded()
-                && let Some((ticket, logs)) = piece.last
-            {
-                ticket.delivered(logs);
+            if !piece.is_superseded() {
+                piece.confirmed();
             }
         }
     }
@@ -455,5 +466,66 @@ mod tests {
             assert!(matches!(settled.next().await.outcome, Outcome::Failed(_)));
             assert!(counters.full_mailboxes.get() > 0);
         });
+    }
+
+    /// Takes the decompressed bytes away from under the batch in hand, so that rendering it panics as a defect would.
+    #[derive(actix::Message)]
+    #[rtype(result = "()")]
+    struct Spoil;
+
+    impl Handler<Spoil> for Formatter {
+        type Result = ();
+
+        fn handle(&mut self, _: Spoil, _: &mut Context<Self>) {
+            assert!(self.current.is_some(), "nothing is in hand");
+            self.raw = Vec::new();
+        }
+    }
+
+    #[test]
+    fn o2_a_panic_while_rendering_is_the_fault_of_the_body_and_the_formatter_goes_on() {
+        let scenario = async {
+            let counters = Arc::new(Counters::default());
+            let (send, mut pieces) = probe::<SendBatch>();
+            let (watcher, mut ended) = probe::<ActorEnded>();
+            let credits = Credits::new(1);
+            let hold = credits.try_take();
+            let formatter = Formatter::new(FormatterParts {
+                mailbox: 8,
+                piece_bytes: 1 << 20,
+                settings: RenderSettings::from(&DestinationConfig::new("siem", Protocol::Tcp)),
+                connections: vec![ConnectionHandle { send, credits }],
+                budget: ByteBudget::new(1 << 20),
+                counters: Arc::clone(&counters),
+                log: Logger::root(slog::Discard, o!()),
+                guard: ExitGuard::new(ActorName::Formatter { worker: 0 }, watcher),
+            })
+            .launch();
+            let (report_to, mut settled) = probe::<BatchSettled>();
+            let batch = || {
+                let numbers = (ShardId(0), Epoch(1), Generation(0), Sequence(0));
+                let mut body = body_of(10);
+                (body.bytes, body.compression) = (compress(&body.bytes).into(), Compression::Lz4);
+                let ticket = Ticket::new(numbers, FailedFrom::none(), report_to.clone(), None);
+                let from = Cursor::new("c0").expect("printable");
+                FormatBatch { from, content: BatchContent::Body(body), ticket }
+            };
+            formatter.do_send(batch());
+            formatter.do_send(Spoil);
+            tokio::task::yield_now().await;
+            drop(hold);
+            match settled.next().await.outcome {
+                Outcome::Failed(FailReason::BadBody { why, body }) => {
+                    assert!(why.contains("panic") && body.log_groups == 1, "{why}");
+                }
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(counters.panics.get(), 1);
+            formatter.do_send(batch());
+            pieces.next().await.confirmed();
+            assert!(matches!(settled.next().await.outcome, Outcome::Delivered { logs: 10, .. }));
+            assert_eq!(ended.try_next().map(|ended| ended.panicked), None, "it has not ended");
+        };
+        crate::testing::runtime::VirtualTime::default().expect_panics("out of range").run(scenario);
     }
 }

@@ -18,10 +18,11 @@ use crate::error::ForwarderError;
 use crate::event::ForwarderEvent;
 use crate::io::system_ports::SystemPorts;
 use crate::messages::{BeginJoining, ForwarderStatus, GetStatus, SendBatch, StopForwarder, WorkerHandle};
-use crate::pipeline::{ClosePipeline, CoordinatorHandle, Pipeline, PipelineParts, level_of};
+use crate::pipeline::{ClosePipeline, CoordinatorHandle, Pipeline, PipelineParts};
 use crate::placement::Placement;
 use crate::ports::WorkerPorts;
-use crate::trouble::{EventSink, send};
+use crate::trouble::{EventSink, ShardTroubles, send};
+use crate::watch::ActorName;
 
 /// A forwarder that is to be started.
 ///
@@ -128,7 +129,8 @@ impl ForwarderBuilder {
         let config = Arc::new(self.config);
         let log = self.log.new(o!("consumer" => config.source.consumer_name.clone()));
         let counters = Arc::new(Counters::default());
-        let level = level_of(&config, &*ports, self.own_output.is_some());
+        // An application that sends itself knows best what it waits for before it settles.
+        let level = if self.own_output.is_some() { config.destination.confirmation } else { ports.level() };
         if level != config.destination.confirmation {
             warn!(log, "this system does not tell what the receiver's TCP has acknowledged; confirming less";
                 "confirmation" => level.as_str(), "configured" => config.destination.confirmation.as_str());
@@ -156,6 +158,7 @@ impl ForwarderBuilder {
             actor_ended: coordinator.clone().recipient(),
         };
         let pace = shared_pace(&config.destination);
+        let troubles = ShardTroubles::new(log.clone(), self.events.clone());
         let (mut pipelines, mut workers, mut workers_ended) = (Vec::new(), Vec::new(), Vec::new());
         for worker in 0..placement.workers() {
             let (worker_ended, ended) = oneshot::channel();
@@ -169,6 +172,7 @@ impl ForwarderBuilder {
                 pace: pace.clone(),
                 counters: Arc::clone(&counters),
                 events: self.events.clone(),
+                troubles: troubles.clone(),
                 coordinator: handle.clone(),
                 log: log.clone(),
                 beats: Arc::clone(&beats),
@@ -250,35 +254,39 @@ struct Running {
 impl Running {
     /// The Coordinator ends when everything is settled and committed; then connections are closed, then threads end.
     async fn until_ended(mut self) -> Ended {
-        let panicked = |actor: String| Err(ForwarderError::Panicked { actor });
-        let mut workers_ended = self.workers_ended;
-        let (outcome, gone) = tokio::select! {
+        let mut workers_ended = std::mem::take(&mut self.workers_ended);
+        let (mut outcome, gone) = tokio::select! {
             outcome = &mut self.coordinator_ended => {
-                (outcome.unwrap_or_else(|_| panicked("coordinator".to_owned())), None)
+                (outcome.unwrap_or_else(|_| Err(self.panicked(&ActorName::Coordinator))), None)
             }
-            (_, worker, _) = select_all(&mut workers_ended) => (panicked(format!("pipeline {worker}")), Some(worker)),
+            (_, worker, _) = select_all(&mut workers_ended) => {
+                (Err(self.panicked(&ActorName::Pipeline { worker })), Some(worker))
+            }
         };
-        if let Some(worker) = gone {
+        if gone.is_some() {
             // Nobody is left to replace what ends there: the shards go to others.
             self.coordinator.do_send(StopForwarder { within: Duration::ZERO });
-            // Its end was told; to wait for it once more would be a panic.
-            workers_ended.swap_remove(worker);
         }
-        if let Err(ForwarderError::WorkerHung { .. }) = outcome {
-            // Its thread cannot be joined; the others end by themselves, and the process is expected to.
-            let deadline = Instant::now();
-            self.pipelines.iter().for_each(|pipeline| pipeline.do_send(ClosePipeline { deadline }));
+        if let Err(hung @ ForwarderError::WorkerHung { .. }) = &outcome {
+            // Its thread cannot be joined. What it is told now it does when it ever goes on: to end.
+            self.tell(hung);
+            self.close_pipelines(Instant::now());
+            self.placement.abandon();
             send(&self.events, ForwarderEvent::Ended);
             return outcome.map(|()| self.counters.snapshot());
         }
         let deadline = Instant::now() + CLOSE_LIMIT;
-        for pipeline in self.pipelines {
-            pipeline.do_send(ClosePipeline { deadline });
-        }
-        for ended in workers_ended {
+        self.close_pipelines(deadline);
+        // The end of one that is gone was told; to wait for it once more would be a panic.
+        for (worker, ended) in workers_ended.into_iter().enumerate().filter(|(worker, _)| Some(*worker) != gone) {
             // The time for closing, and a little for the end itself; an arbiter that hangs is left behind.
-            if tokio::time::timeout_at(deadline + Duration::from_secs(2), ended).await.is_err() {
-                warn!(self.log, "a worker does not end");
+            match tokio::time::timeout_at(deadline + Duration::from_secs(2), ended).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => {
+                    let panicked = self.panicked(&ActorName::Pipeline { worker });
+                    outcome = outcome.and(Err(panicked));
+                }
+                Err(_) => warn!(self.log, "a worker does not end"),
             }
         }
         if tokio::time::timeout(Duration::from_secs(5), self.placement.end()).await.is_err() {
@@ -286,5 +294,23 @@ impl Running {
         }
         send(&self.events, ForwarderEvent::Ended);
         outcome.map(|()| self.counters.snapshot())
+    }
+
+    fn close_pipelines(&self, deadline: Instant) {
+        self.pipelines.iter().for_each(|pipeline| pipeline.do_send(ClosePipeline { deadline }));
+    }
+
+    /// An actor that nobody can replace has ended by a panic. Whoever holds the handle is told, and says it.
+    fn panicked(&self, actor: &ActorName) -> ForwarderError {
+        self.counters.panics.add(1);
+        let error = ForwarderError::Panicked { actor: actor.to_string() };
+        self.tell(&error);
+        error
+    }
+
+    fn tell(&self, error: &ForwarderError) {
+        if let Some(code) = error.code() {
+            send(&self.events, ForwarderEvent::Trouble { code, what: error.to_string() });
+        }
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::credit::{ByteCredit, Credit};
 use crate::model::cursor::Cursor;
 use crate::model::ids::{Epoch, Generation, Sequence, ShardId};
-use crate::ticket::{FailReason, FailedFrom, Ticket};
+use crate::ticket::{FailReason, FailedFrom, PieceGuard, Ticket};
 use crate::watch::ActorName;
 use crate::wire::sls::reply::{Compression, PullHead};
 use crate::wire::syslog::gap::GapRecord;
@@ -127,6 +127,24 @@ pub struct ShardEnded {
     pub epoch: Epoch,
     /// Why.
     pub how: ShardEnd,
+    /// What it had pulled and leaves behind.
+    pub unconfirmed: Unconfirmed,
+}
+
+/// What was pulled and is not confirmed; SLS still holds it, and whoever reads the shard next sends it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unconfirmed {
+    /// Log groups.
+    pub log_groups: u64,
+    /// Their bytes, uncompressed.
+    pub raw_bytes: u64,
+}
+
+impl std::ops::AddAssign for Unconfirmed {
+    fn add_assign(&mut self, other: Self) {
+        self.log_groups += other.log_groups;
+        self.raw_bytes += other.raw_bytes;
+    }
 }
 
 /// How a fetcher ended.
@@ -196,8 +214,8 @@ impl PulledBody {
 // ---- Formatter and SyslogConnection --------------------------------------------------------------------------
 
 /// Formatter → SyslogConnection: frames to send after all that came before. Bounded by the piece credits (I6).
-/// A batch is one or more pieces in order; the last carries the ticket and may be empty. An output that drops a piece
-/// must not deliver the batch's ticket afterwards: it lowers `failed_from` to `sequence`, or drops the later pieces too.
+/// A batch is one or more pieces in order; the last carries the ticket and may be empty. A piece that is dropped without
+/// [`SendBatch::confirmed`] fails its batch, also if the ticket is delivered afterwards.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct SendBatch {
@@ -217,11 +235,21 @@ pub struct SendBatch {
     pub first_log: u64,
     /// With the batch's last piece: the ticket, and the number of logs it stands for.
     pub last: Option<(Ticket, u64)>,
+    /// Without the ticket: fails the batch if the piece is dropped.
+    pub guard: PieceGuard,
     /// Returned when the piece is confirmed or dropped.
     pub credit: Credit,
 }
 
 impl SendBatch {
+    /// Every message of the piece is confirmed; with the last piece, so is the batch.
+    pub fn confirmed(self) {
+        self.guard.confirmed();
+        if let Some((ticket, logs)) = self.last {
+            ticket.delivered(logs);
+        }
+    }
+
     /// Whether this piece must not be sent any more.
     pub fn is_superseded(&self) -> bool {
         self.failed_from.covers(self.sequence)

@@ -14,7 +14,8 @@ use slog::{Logger, debug, info, o};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::config::{Confirmation, ForwarderConfig, SourceConfig};
+use crate::clock::now;
+use crate::config::{ForwarderConfig, SourceConfig};
 use crate::connection::{ConnectionParts, SharedPace, SyslogConnection};
 use crate::counters::Counters;
 use crate::credit::{ByteBudget, Credits};
@@ -25,8 +26,9 @@ use crate::messages::{
     ReceiverChanged, ReceiverState, SendBatch, ShardCaughtUp, ShardCommand, ShardEnded, StartShard, UseFormatter,
 };
 use crate::model::ids::{Epoch, ShardId};
+use crate::model::restart::Restarts;
 use crate::ports::{LogHub, WorkerPorts};
-use crate::trouble::{EventSink, seconds};
+use crate::trouble::{EventSink, ShardTroubles, seconds, tell_panic};
 use crate::watch::{ActorName, ExitGuard};
 use crate::wire::format::RenderSettings;
 
@@ -46,6 +48,8 @@ pub struct PipelineParts {
     pub counters: Arc<Counters>,
     /// Where events go.
     pub events: EventSink,
+    /// What is wrong between SLS and the process's shards.
+    pub troubles: ShardTroubles,
     /// How to reach the Coordinator.
     pub coordinator: CoordinatorHandle,
     /// Logger.
@@ -69,7 +73,7 @@ pub struct CoordinatorHandle {
     pub shard_ended: Recipient<ShardEnded>,
     /// What is known of the receiver.
     pub receiver_changed: Recipient<ReceiverChanged>,
-    /// An actor has ended.
+    /// A fetcher's value is gone.
     pub actor_ended: Recipient<ActorEnded>,
 }
 
@@ -90,6 +94,7 @@ pub struct Pipeline {
     pace: Option<SharedPace>,
     counters: Arc<Counters>,
     events: EventSink,
+    troubles: ShardTroubles,
     coordinator: CoordinatorHandle,
     hub: Rc<dyn LogHub>,
     batches: Credits,
@@ -98,7 +103,7 @@ pub struct Pipeline {
     chain: Option<Chain>,
     /// Actors of the present generation that have not ended.
     alive: usize,
-    panics: u32,
+    restarts: Restarts,
     /// A connection was asked for before there was anything to send; each new generation opens one (rule L8).
     open_wanted: bool,
     fetchers: BTreeMap<ShardId, Fetcher>,
@@ -115,10 +120,24 @@ struct Fetcher {
     control: Recipient<ControlShard>,
 }
 
-/// One generation of formatter and connections.
+/// One generation of formatter and connections. They end with this value, also when the pipeline panics: a connection
+/// never ends by itself.
 struct Chain {
     formatter: Addr<Formatter>,
     connections: Vec<Addr<SyslogConnection>>,
+    /// Until when they may still confirm what they hold; not at all unless told.
+    deadline: Option<Instant>,
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        // actix facts 3 and 13: always enqueued; this may run while unwinding, so nothing here may panic.
+        self.formatter.do_send(EndFormatter);
+        let deadline = self.deadline.unwrap_or_else(Instant::now);
+        for connection in &self.connections {
+            connection.do_send(CloseConnection { deadline });
+        }
+    }
 }
 
 /// Assembly → pipeline: no shard is read any more; close the connections by the deadline and end.
@@ -152,10 +171,11 @@ impl Pipeline {
             pace: parts.pace,
             counters: parts.counters,
             events: parts.events,
+            troubles: parts.troubles,
             coordinator: parts.coordinator,
             chain: None,
             alive: 0,
-            panics: 0,
+            restarts: Restarts::new(REPLACE.0, REPLACE.1),
             open_wanted: false,
             fetchers: BTreeMap::new(),
             closing: false,
@@ -231,15 +251,13 @@ impl Pipeline {
         {
             connection.do_send(OpenConnection); // actix fact 3: one per generation
         }
-        self.chain = Some(Chain { formatter, connections });
+        self.chain = Some(Chain { formatter, connections, deadline: None });
     }
 
     /// Ends what is left of the present generation.
     fn end_chain(&mut self, deadline: Instant) {
-        let Some(chain) = self.chain.take() else { return };
-        chain.formatter.do_send(EndFormatter);
-        for connection in &chain.connections {
-            connection.do_send(CloseConnection { deadline });
+        if let Some(mut chain) = self.chain.take() {
+            chain.deadline = Some(deadline);
         }
     }
 
@@ -291,6 +309,7 @@ impl Handler<StartShard> for Pipeline {
             shard_ended: self.coordinator.shard_ended.clone(),
             counters: Arc::clone(&self.counters),
             events: self.events.clone(),
+            troubles: self.troubles.clone(),
             unix_seconds: Rc::new(move || ports.unix_seconds()),
             seed: self.ports.seed(),
             log: self.log.clone(),
@@ -324,7 +343,8 @@ impl Handler<ActorEnded> for Pipeline {
     fn handle(&mut self, ended: ActorEnded, ctx: &mut Context<Self>) {
         self.alive -= 1;
         if ended.panicked {
-            self.coordinator.actor_ended.do_send(ended);
+            // Here, because the Coordinator may have ended by now.
+            tell_panic(&ended.actor, &self.counters, &self.log, &self.events);
         }
         if self.closing {
             return self.end_if_empty(ctx);
@@ -332,8 +352,7 @@ impl Handler<ActorEnded> for Pipeline {
         // One of a generation has ended: the others follow, then the next generation starts.
         self.end_chain(Instant::now());
         if self.alive == 0 {
-            let pause = REPLACE.0.saturating_mul(1 << self.panics.min(16)).min(REPLACE.1);
-            self.panics = self.panics.saturating_add(1);
+            let pause = self.restarts.panicked(now());
             info!(self.log, "replacing formatter and connections"; "pause_s" => seconds(pause));
             ctx.run_later(pause, |act, ctx| {
                 if !act.closing {
@@ -356,9 +375,4 @@ impl Handler<ClosePipeline> for Pipeline {
         self.end_chain(close.deadline);
         self.end_if_empty(ctx);
     }
-}
-
-/// The level at which a batch counts as delivered with an output of the application's own.
-pub(crate) fn level_of(config: &ForwarderConfig, ports: &dyn WorkerPorts, own_output: bool) -> Confirmation {
-    if own_output { config.destination.confirmation } else { ports.level() }
 }

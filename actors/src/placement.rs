@@ -64,6 +64,14 @@ impl Placement {
         }
     }
 
+    /// Ends the threads without waiting for them: one of them hangs.
+    pub fn abandon(self) {
+        let Self::Threads { coordinator, workers } = self else { return };
+        for arbiter in workers.into_iter().chain([coordinator]) {
+            arbiter.stop();
+        }
+    }
+
     /// Ends the threads, once their actors have ended, and waits for them.
     pub async fn end(self) {
         let Self::Threads { coordinator, workers } = self else { return };

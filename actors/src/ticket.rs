@@ -90,6 +90,12 @@ impl Ticket {
 
     fn settle(&mut self, outcome: Outcome) {
         let Some(report_to) = self.report_to.take() else { return };
+        // A piece of the batch was dropped (see `PieceGuard`), or an earlier batch failed: it is pulled again anyway.
+        let outcome = if self.is_superseded() && matches!(outcome, Outcome::Delivered { .. }) {
+            Outcome::Failed(FailReason::Superseded)
+        } else {
+            outcome
+        };
         if let Outcome::Failed(_) = outcome {
             self.failed_from.lower_to(self.sequence);
         }
@@ -107,6 +113,36 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.settle(Outcome::Failed(FailReason::Dropped));
+    }
+}
+
+/// Held by each piece of a batch but the last, which holds the ticket. A piece that is dropped unconfirmed fails its
+/// batch, whatever becomes of the ticket: nobody can lose the middle of a batch by forgetting it.
+#[derive(Debug)]
+pub struct PieceGuard(Option<(FailedFrom, Sequence)>);
+
+impl PieceGuard {
+    /// Guards a piece of the batch to which `ticket` belongs.
+    pub fn of(ticket: &Ticket) -> Self {
+        Self(Some((ticket.failed_from.clone(), ticket.sequence)))
+    }
+
+    /// For the piece that holds the ticket itself.
+    pub fn none() -> Self {
+        Self(None)
+    }
+
+    /// The piece is confirmed.
+    pub fn confirmed(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for PieceGuard {
+    fn drop(&mut self) {
+        if let Some((failed_from, sequence)) = &self.0 {
+            failed_from.lower_to(*sequence);
+        }
     }
 }
 

@@ -2,6 +2,22 @@
 //!
 //! A panic ends only the actor that it happens in, quietly (actix fact 13). A guard is a field of the actor; when the
 //! actor's value is dropped, by a clean stop or by unwinding, it tells the one who watches.
+//!
+//! # What becomes of a panic
+//!
+//! Each is counted (`panics`), told with the actor's name under the code `panic`, and answered like this:
+//!
+//! | Where | Who learns of it | What follows | What it costs |
+//! |---|---|---|---|
+//! | unpacking or rendering a body | the formatter itself, which goes on | the body counts as bad: after three times it is pulled log group by log group, after three more over a minute a gap record takes the group's place (rule O2) | the logs of one log group, named |
+//! | [`ShardFetcher`](crate::fetcher) | the Coordinator | started again under a new epoch after 0.5 s, doubling up to 60 s; a shard that is draining is given up with what is settled | repeats |
+//! | [`Formatter`](crate::formatter), [`SyslogConnection`](crate::connection) | their pipeline | all of their generation are replaced after 0.2 s, doubling up to 30 s; fetchers pull again what it held | repeats |
+//! | [`Pipeline`](crate::pipeline) | the assembly | the forwarder ends with an error, at once and without last commits; the process exits with 5 | repeats; others take the shards after the group's timeout |
+//! | [`Coordinator`](crate::coordinator) | the assembly | the same, and silence: nobody else may heartbeat | the same |
+//!
+//! Pauses shrink again: each longest pause that the restarted part lives takes back one doubling
+//! ([`Restarts`](crate::model::restart::Restarts)). A worker that stands still without a panic is the watchdog's
+//! business ([`model::watchdog`](crate::model::watchdog)).
 
 use actix::Recipient;
 

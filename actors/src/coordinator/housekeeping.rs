@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use slog::debug;
 
-use super::{Coordinator, now};
+use super::Coordinator;
+use crate::clock::now;
 use crate::event::Code;
 use crate::messages::ShardCommand;
 use crate::model::ids::{Epoch, ShardId};

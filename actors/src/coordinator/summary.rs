@@ -99,6 +99,7 @@ impl Summary {
             "truncated" => new.messages_truncated - old.messages_truncated,
             "gaps" => new.gaps - old.gaps,
             "confirmation" => status.confirmation.as_str(),
+            IfKnown("panics", (new.panics > 0).then_some(new.panics as i64)),
             IfKnown("lag_s", status.lag_s),
             IfKnown("last_commit_s", self.last_commit.map(|at| now.saturating_duration_since(at).as_secs() as i64)),
             IfKnown("oldest_age_s", self.oldest_s.map(age_s)),

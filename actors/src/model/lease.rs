@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::ids::{Epoch, ShardId};
+use super::restart::Restarts;
 
 /// All leases of one consumer.
 #[derive(Debug)]
@@ -32,8 +33,8 @@ pub struct LeaseTable {
 struct Lease {
     epoch: Epoch,
     state: State,
-    /// Fetchers of this acquisition that ended by a panic.
-    panics: u32,
+    /// Of fetchers of this acquisition that ended by a panic.
+    restarts: Restarts,
 }
 
 /// What is true of one lease.
@@ -144,7 +145,7 @@ impl LeaseTable {
         for shard in owned {
             match self.leases.get_mut(shard) {
                 None if self.gone.contains_key(shard) => {}
-                None if !self.stopping => decisions.push(self.start(*shard, 0)),
+                None if !self.stopping => decisions.push(self.start(*shard, None)),
                 Some(Lease { state: State::Abandoned { reacquired }, .. }) => *reacquired = !self.stopping,
                 _ => {}
             }
@@ -195,8 +196,8 @@ impl LeaseTable {
             let Some(lease) = self.leases.get_mut(&shard) else { continue };
             match lease.state {
                 State::Restarting { at } if now >= at => {
-                    let panics = lease.panics;
-                    decisions.push(self.start(shard, panics));
+                    let restarts = lease.restarts.clone();
+                    decisions.push(self.start(shard, Some(restarts)));
                 }
                 State::Closing { deadline } if now >= deadline => {
                     decisions.extend(self.released(shard, self.leases[&shard].epoch));
@@ -233,7 +234,7 @@ impl LeaseTable {
             }
             State::Abandoned { reacquired } => {
                 self.leases.remove(&shard);
-                if reacquired && !self.stopping { vec![self.start(shard, 0)] } else { Vec::new() }
+                if reacquired && !self.stopping { vec![self.start(shard, None)] } else { Vec::new() }
             }
             State::Restarting { .. } | State::Closing { .. } => Vec::new(),
         }
@@ -249,9 +250,7 @@ impl LeaseTable {
         let Some(lease) = self.leases.get_mut(&shard).filter(|lease| lease.epoch == epoch) else { return Vec::new() };
         match lease.state {
             State::Held => {
-                let pause = RESTART.0.saturating_mul(1 << lease.panics.min(16)).min(RESTART.1);
-                lease.panics += 1;
-                lease.state = State::Restarting { at: now + pause };
+                lease.state = State::Restarting { at: now + lease.restarts.panicked(now) };
                 Vec::new()
             }
             State::Draining { .. } | State::Abandoned { .. } => self.fetcher_ended(now, shard, epoch),
@@ -303,10 +302,11 @@ impl LeaseTable {
         self.confirmed_at
     }
 
-    fn start(&mut self, shard: ShardId, panics: u32) -> Decision {
+    fn start(&mut self, shard: ShardId, restarts: Option<Restarts>) -> Decision {
+        let restarts = restarts.unwrap_or_else(|| Restarts::new(RESTART.0, RESTART.1));
         self.last_epoch += 1;
         let epoch = Epoch(self.last_epoch);
-        self.leases.insert(shard, Lease { epoch, state: State::Held, panics });
+        self.leases.insert(shard, Lease { epoch, state: State::Held, restarts });
         Decision::Start(shard, epoch)
     }
 

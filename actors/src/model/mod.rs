@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod outage;
 pub mod pacing;
 pub mod pull_pace;
+pub mod restart;
 pub mod routing;
 pub mod session;
 pub mod shard;

@@ -242,10 +242,9 @@ impl Client {
 
     fn fault(&self, operation: &Operation) -> Fault {
         // Taken out while it runs, so that a hook may look at the service or replace itself.
-        let Some(mut hook) = self.hub.inner.hook.borrow_mut().take() else { return Fault::default() };
-        let fault = hook(&self.consumer, operation);
-        self.hub.inner.hook.borrow_mut().get_or_insert(hook);
-        fault
+        let Some(hook) = self.hub.inner.hook.borrow_mut().take() else { return Fault::default() };
+        let mut taken = TakenOut { hook: Some(hook), place: &self.hub.inner.hook };
+        taken.hook.as_mut().map_or_else(Fault::default, |hook| hook(&self.consumer, operation))
     }
 
     async fn carry_out<R>(
@@ -454,6 +453,21 @@ impl PullBody for Body {
                 _ => self.bytes,
             })
         })
+    }
+}
+
+/// A fault hook that runs; it returns to its place also when it panics, unless somebody else has it by then.
+struct TakenOut<'a> {
+    hook: Option<FaultHook>,
+    place: &'a RefCell<Option<FaultHook>>,
+}
+
+impl Drop for TakenOut<'_> {
+    fn drop(&mut self) {
+        let mut place = self.place.borrow_mut();
+        if place.is_none() {
+            *place = self.hook.take();
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use sls_syslog_actors::model::ids::{Epoch, Generation, Sequence};
 use sls_syslog_actors::testing::probe::{Probed, probe};
 use sls_syslog_actors::testing::receiver::{Behaviour, Dialing, Ending, Receiver};
 use sls_syslog_actors::testing::runtime::run;
-use sls_syslog_actors::ticket::{FailReason, FailedFrom, Ticket};
+use sls_syslog_actors::ticket::{FailReason, FailedFrom, PieceGuard, Ticket};
 use sls_syslog_actors::watch::{ActorName, ExitGuard};
 use tokio::time::Instant;
 
@@ -89,6 +89,7 @@ impl Rig {
             from: Cursor::new("c0").expect("printable"),
             first_log: 0,
             last: Some((ticket, messages as u64)),
+            guard: PieceGuard::none(),
             credit: self.places.try_take().expect("a place"),
         };
         self.connection.try_send(piece).expect("room for as many pieces as there are places");

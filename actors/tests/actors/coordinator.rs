@@ -131,7 +131,8 @@ impl Rig {
 
     fn ends(&self, fetcher: &Fetcher) {
         let (shard, epoch, how) = (fetcher.shard, fetcher.epoch, ShardEnd::Stopped);
-        self.coordinator.do_send(ShardEnded { shard, epoch, how });
+        let unconfirmed = Unconfirmed::default();
+        self.coordinator.do_send(ShardEnded { shard, epoch, how, unconfirmed });
     }
 
     fn goes_wrong(&self, wrong: impl FnMut(&Operation) -> Fault + 'static) {

@@ -198,15 +198,36 @@ fn m3_a_large_batch_goes_in_pieces_of_bounded_size() {
             pieces += 1;
             assert!(piece.frames.len() <= 64 << 10);
             seen.extend(numbers(&piece));
-            if let Some((ticket, logs)) = piece.last {
+            let logs = piece.last.as_ref().map(|(_, logs)| *logs);
+            piece.confirmed();
+            if let Some(logs) = logs {
                 assert_eq!(logs, 10_000);
-                ticket.delivered(logs);
                 break;
             }
         }
         assert!(pieces > 5);
         assert!(seen.into_iter().eq(0..10_000));
-        rig.settled.next().await;
+        assert!(matches!(rig.settled.next().await.outcome, Outcome::Delivered { logs: 10_000, .. }));
+        rig.end().await;
+    });
+}
+
+/// An application's output forgets a piece in the middle of a batch, and confirms the last one.
+#[test]
+fn a_piece_that_is_dropped_fails_its_batch_although_its_ticket_is_delivered() {
+    run(async {
+        let mut rig = Rig::with(1, 64, 8 << 20);
+        rig.format((4, 1000), |_| ());
+        let mut pieces = vec![rig.piece().await];
+        while pieces.last().is_some_and(|piece| piece.last.is_none()) {
+            pieces.push(rig.piece().await);
+        }
+        assert!(pieces.len() > 2);
+        let last = pieces.pop().expect("a last one");
+        drop(pieces.remove(1));
+        pieces.into_iter().for_each(SendBatch::confirmed);
+        last.confirmed();
+        assert_eq!(rig.failed().await, (Sequence(0), FailReason::Superseded));
         rig.end().await;
     });
 }
@@ -218,7 +239,7 @@ fn i5_a_piece_is_rendered_only_when_its_bytes_are_free() {
         rig.format((10, 1000), |_| ());
         let (first, second) = (rig.piece().await, rig.piece().await);
         rig.connections[0].nothing_for(seconds(60)).await;
-        drop(first);
+        first.confirmed();
         let third = rig.piece().await;
         rig.connections[0].nothing_for(seconds(60)).await;
         rig.failed_from.lower_to(Sequence(0));
@@ -235,7 +256,7 @@ fn i6_a_piece_is_rendered_only_when_its_place_is_free() {
         rig.format((10, 1000), |_| ());
         let (first, second) = (rig.piece().await, rig.piece().await);
         rig.connections[0].nothing_for(seconds(60)).await;
-        drop(second);
+        second.confirmed();
         let third = rig.piece().await;
         rig.connections[0].nothing_for(seconds(60)).await;
         rig.failed_from.lower_to(Sequence(0));

@@ -1,7 +1,11 @@
-//! One actor at a time: its neighbours are probes, SLS and the receiver are simulated, time is virtual.
+//! One actor at a time: its neighbours are probes, SLS and the receiver are simulated, time is virtual. And all of them
+//! together where it is about their end.
 
+mod birth;
 mod connection;
 mod coordinator;
 mod fetcher;
 mod formatter;
+mod panics;
 mod tools;
+mod whole;

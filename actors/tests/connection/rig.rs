@@ -15,7 +15,7 @@ use sls_syslog_actors::messages::*;
 use sls_syslog_actors::model::cursor::Cursor;
 use sls_syslog_actors::model::ids::*;
 use sls_syslog_actors::ports::Dial;
-use sls_syslog_actors::ticket::{FailedFrom, Ticket};
+use sls_syslog_actors::ticket::{FailedFrom, PieceGuard, Ticket};
 use sls_syslog_actors::watch::{ActorName, ExitGuard};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -175,6 +175,7 @@ impl Rig {
                 from: Cursor::new("c0").expect("printable"),
                 first_log: 0,
                 last: Some((ticket, messages as u64)),
+                guard: PieceGuard::none(),
                 credit,
             })
             .expect("room for as many pieces as there are credits");
