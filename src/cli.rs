@@ -38,7 +38,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Serves an embedded LogHub, for trying out and for tests
     Loghub(LoghubArgs),
-    /// Receives syslog and counts, for trying out and for tests
+    /// Receives syslog and counts, or judges files for what is missing
+    #[command(after_long_help = crate::receiver::CHECK_HELP)]
     Receiver(ReceiverArgs),
     /// Shows or checks the settings, without starting anything
     #[command(subcommand)]

@@ -1,12 +1,16 @@
-//! What was received, held against what a generator has made: strict syslog, nothing missing, nothing twice, in order.
+//! What was received, judged by what the messages say of themselves: nothing missing, nothing twice, in order.
 //!
-//! A generated log carries the name of its stream and its number there, from 0. Of each stream only ranges of numbers
-//! are kept, so memory grows with the holes, not with the messages.
+//! There are two such sayings. The origin stamp of a forwarder names shard, cursor and index ([`super::origin`]). A log of
+//! our generator carries the name of its stream and its number there, from 0. Of each stream only ranges of numbers are
+//! kept, so memory grows with the holes, not with the messages. A message may have both, or neither.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use sls_syslog_actors::wire::syslog::parse::{Message, parse};
+
+use super::origin::{Account, OriginVerdict};
+use super::ranges::Ranges;
 
 /// Judges messages one by one and keeps the verdict.
 #[derive(Debug)]
@@ -16,6 +20,7 @@ pub struct Checker {
     malformed: BTreeMap<String, u64>,
     gap_records: u64,
     unnumbered: u64,
+    origin: Account,
 }
 
 /// How the id of a generated log is found in its message.
@@ -37,10 +42,9 @@ const MAX_STREAMS: usize = 100_000;
 /// What is known of one stream.
 #[derive(Debug, Default)]
 struct Stream {
-    /// Numbers seen, as disjoint ranges from start to end (exclusive) that do not touch.
-    seen: BTreeMap<u64, u64>,
+    /// Numbers seen.
+    seen: Ranges,
     messages: u64,
-    unique: u64,
     /// First deliveries that came after a higher number.
     late: u64,
 }
@@ -64,27 +68,47 @@ pub struct Verdict {
     pub missing: u64,
     /// First deliveries that came after a later log of their stream.
     pub out_of_order: u64,
+    /// What the origin stamps say, if there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub origin: Option<OriginVerdict>,
 }
 
 impl Verdict {
     /// Whether everything came whole, well-formed and in order; duplicates are allowed.
     pub fn holds(&self) -> bool {
-        self.malformed.is_empty() && self.missing == 0 && self.out_of_order == 0
+        let origin = self.origin.as_ref().is_none_or(|origin| origin.is_complete() && origin.reordered == 0);
+        self.malformed.is_empty() && self.missing == 0 && self.out_of_order == 0 && origin
     }
 }
 
 impl Checker {
     /// Has seen nothing.
     pub fn new(keys: Keys) -> Self {
-        Self { keys, streams: BTreeMap::new(), malformed: BTreeMap::new(), gap_records: 0, unnumbered: 0 }
+        Self {
+            keys,
+            streams: BTreeMap::new(),
+            malformed: BTreeMap::new(),
+            gap_records: 0,
+            unnumbered: 0,
+            origin: Account::default(),
+        }
     }
 
     /// Judges one message.
     pub fn message(&mut self, message: &[u8]) {
+        self.origin.line(message);
         match parse(message) {
             Ok(parsed) => self.parsed(&parsed),
             // Without the position, which differs from message to message.
             Err(e) => self.count_malformed(e.what),
+        }
+    }
+
+    /// Judges a line of a file, which need not be syslog any more: what is not is judged by its stamp alone.
+    pub fn line(&mut self, line: &[u8]) {
+        self.origin.line(line);
+        if let Ok(parsed) = parse(line) {
+            self.parsed(&parsed);
         }
     }
 
@@ -131,10 +155,11 @@ impl Checker {
             gap_records: self.gap_records,
             malformed: self.malformed.clone(),
             streams: self.streams.len() as u64,
-            unique: sum(|stream| stream.unique),
-            duplicates: sum(|stream| stream.messages - stream.unique),
-            missing: sum(|stream| stream.seen.last_key_value().map_or(0, |(_, end)| end - stream.unique)),
+            unique: sum(|stream| stream.seen.len()),
+            duplicates: sum(|stream| stream.messages - stream.seen.len()),
+            missing: sum(|stream| stream.seen.end() - stream.seen.len()),
             out_of_order: sum(|stream| stream.late),
+            origin: self.origin.verdict(),
         }
     }
 }
@@ -142,18 +167,10 @@ impl Checker {
 impl Stream {
     fn insert(&mut self, number: u64) {
         self.messages += 1;
-        let before = self.seen.range(..=number).next_back().map(|(start, end)| (*start, *end));
-        if before.is_some_and(|(_, end)| number < end) {
-            return;
+        let end = self.seen.end();
+        if self.seen.insert(number) {
+            self.late += u64::from(number < end);
         }
-        self.unique += 1;
-        self.late += u64::from(self.seen.last_key_value().is_some_and(|(_, end)| number < *end));
-        let start = match before {
-            Some((start, end)) if end == number => start,
-            _ => number,
-        };
-        let end = self.seen.remove(&(number + 1)).unwrap_or(number + 1);
-        self.seen.insert(start, end);
     }
 }
 
@@ -202,7 +219,7 @@ mod tests {
         let verdict = checker.verdict();
         assert_eq!((verdict.missing, verdict.out_of_order, verdict.duplicates), (0, 2, 0));
         assert!(!verdict.holds());
-        assert_eq!(checker.streams[&b"a"[..]].seen.len(), 1, "ranges that touch are joined");
+        assert_eq!(checker.streams[&b"a"[..]].seen.holes(0, 6), []);
     }
 
     #[test]

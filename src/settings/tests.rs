@@ -255,6 +255,21 @@ fn every_refusal_names_key_value_layer_and_rule() {
             "destination.port = 70000 (environment variable SYSLOG_PORT): is not a port from 1 to 65535",
         ),
         (
+            &[("SLS_SYSLOG__DESTINATION__ORIGIN", "sd")],
+            &[],
+            "destination.origin = sd (environment variable SLS_SYSLOG__DESTINATION__ORIGIN): is not off, structured-data or field",
+        ),
+        (
+            &[],
+            &["destination.stamp=MARKER"],
+            "destination.stamp (flag --set destination.stamp): is not a key; did you mean destination.origin?",
+        ),
+        (
+            &[],
+            &["destination.sep=/", "destination.origin=field"],
+            "destination.origin = field (flag --set destination.origin): field contradicts destination.sep, which can occur in the stamp itself; set destination.origin to structured-data, or destination.sep to one with another character, such as ||",
+        ),
+        (
             &[("SYSLOG_PROTOCOL", "relay")],
             &[],
             "destination.protocol = relay (environment variable SYSLOG_PROTOCOL): is not udp, tcp, tls, relp or relp+tls",

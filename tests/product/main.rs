@@ -9,6 +9,7 @@ mod faults;
 mod forwarder;
 mod harness;
 mod hub;
+mod origin;
 mod outage;
 mod peers;
 mod refusals;

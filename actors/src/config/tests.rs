@@ -154,6 +154,11 @@ fn every_contradiction_is_refused_with_the_number_to_change() {
         ),
         (
             Tcp,
+            |c| (c.destination.sep, c.destination.origin) = ("/-".into(), OriginStamp::Field),
+            "destination.origin: field contradicts destination.sep, which can occur in the stamp itself; set destination.origin to structured-data, or destination.sep to one with another character, such as ||",
+        ),
+        (
+            Tcp,
             |c| c.destination.hostname = "a b".into(),
             "destination.hostname: is not 1 to 255 printable ASCII characters without spaces",
         ),
