@@ -35,14 +35,17 @@ use serve::{Limits, Options, Running, Sink, Totals, Transport};
 /// What `--help` says of `--check`.
 pub const CHECK_HELP: &str = "\
 What --check judges:
-  Origin stamps (destination.origin of the forwarder): for each shard what is missing, repeated or reordered, and what
-  gap records name. With FILE any file that any receiver has written, one event a line: syslog, JSON, CSV; rotated files
-  in their order. Without FILE what comes in.
-  The ids of generated logs (loghub --generate, demo): the same by stream and number.
+  Origin stamps (destination.origin of the forwarder): for each shard what is
+  missing, repeated or reordered, and what gap records name. With FILE in any
+  file that any receiver has written, one event a line: syslog, JSON, CSV;
+  rotated files in their order. Without FILE in what comes in.
+  The ids of generated logs (loghub --generate): the same by stream and number.
   What comes in also has to be strict RFC 5424 and in order.
-  Memory: some 300 bytes for each log group that is not whole, 30 for each hole between groups, nothing for the rest.
-Exit code of --check: 0 if nothing is missing, 1 if something is, or if nothing could be judged in a file.
-  sls-syslog receiver --check /var/log/siem/*.log
+  Memory: some 300 bytes for each log group that is not whole, 30 for each hole
+  between groups, nothing for the rest.
+Exit code of --check: 0 if nothing is missing, 1 if something is, or if nothing
+could be judged in a file. Examples:
+  sls-syslog receiver --check /var/log/siem/events.log.1 /var/log/siem/events.log
   zcat events.json.gz | sls-syslog receiver --check -";
 
 /// Its arguments.
