@@ -17,6 +17,7 @@ use sls_syslog_actors::loghub::Block;
 use sls_syslog_actors::loghub::generate::{Generator, Kind};
 use sls_syslog_actors::model::cursor::Cursor;
 use sls_syslog_actors::model::ledger::Ledger;
+use sls_syslog_actors::model::session::trial::TrialTimes;
 use sls_syslog_actors::model::session::{Piece, Session, SessionTimes};
 use sls_syslog_actors::wire::format::{Position, RenderSettings, Renderer};
 use sls_syslog_actors::wire::sls::body::decompress;
@@ -262,13 +263,23 @@ impl Piece for Whole {
     fn frame_end(&self, _: usize) -> usize {
         self.0.len()
     }
+
+    fn may_be_refused(&self) -> bool {
+        false
+    }
 }
 
 fn confirming_pieces() -> Box<dyn FnMut() -> u64> {
     let second = Duration::from_secs(1);
     let frames: std::rc::Rc<[u8]> = vec![b'x'; 64 << 10].into();
     Box::new(move || {
-        let times = SessionTimes { confirm_after_connect: Duration::ZERO, timeout: 120 * second, first_look: second };
+        let times = SessionTimes {
+            confirm_after_connect: Duration::ZERO,
+            timeout: 120 * second,
+            first_look: second,
+            linger: second / 5,
+            trials: Some(TrialTimes { silence: second, linger: second }),
+        };
         let mut session = Session::new(times);
         let mut now = Instant::now();
         session.opened(now);

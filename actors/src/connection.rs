@@ -1,5 +1,7 @@
 //! SyslogConnection: writes the frames that it is sent to the receiver, and settles tickets as they are confirmed.
 
+mod set_aside;
+
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -19,12 +21,17 @@ use crate::messages::{CloseConnection, OpenConnection, ReceiverChanged, Receiver
 use crate::model::backoff::Backoff;
 use crate::model::outage::{Outage, Say};
 use crate::model::pacing::TokenBucket;
+use crate::model::session::trial::{CUTS, CutBy, TrialTimes, UNSUSPECTED_BYTES};
 use crate::model::session::{Piece, Session, SessionTimes, Settled};
-use crate::ports::{Dial, DialError, Renewal, Transport};
+use crate::ports::{Dial, DialError, MessageRefused, Renewal, Transport};
 use crate::ticket::FailReason;
 use crate::trouble::seconds;
 use crate::watch::ExitGuard;
+use crate::wire::format::RenderSettings;
 use crate::wire::syslog::framing::next_frame;
+
+pub use set_aside::GapFacts;
+use set_aside::SetAside;
 
 /// Largest slice given to the transport at once.
 const MAX_WRITE: usize = 1 << 20;
@@ -43,6 +50,9 @@ const LOOK_WITH_ANSWERS: Duration = Duration::from_millis(50);
 const SWEEP_EVERY: Duration = Duration::from_millis(100);
 /// Longest wait for the receiver's end of a connection that we have closed (rule C5).
 const WAIT_FOR_END: Duration = Duration::from_secs(5);
+/// Shortest time for which a connection has to stand open before cuts count against the one message that it carried,
+/// also where `confirm_after_connect` is off.
+const LEAST_SILENCE: Duration = Duration::from_secs(1);
 /// Connections closed on probation, one after another, before the receiver counts as one that closes every connection.
 const EARLY_CLOSES: u32 = 3;
 
@@ -69,6 +79,8 @@ pub struct ConnectionParts {
     pub mailbox: usize,
     /// The process's pace, if there is a limit.
     pub pace: Option<SharedPace>,
+    /// For gap records in place of messages that the receiver does not take.
+    pub gap_facts: GapFacts,
     /// Who learns what is known of the receiver.
     pub receiver_changed: Recipient<ReceiverChanged>,
     /// Where totals are kept.
@@ -107,7 +119,10 @@ pub struct SyslogConnection {
     counters: Arc<Counters>,
     logger: Logger,
     session: Session<QueuedPiece>,
+    set_aside: SetAside,
     link: Link,
+    /// Answers of the receiver on the open connection that have been noticed.
+    answers: u64,
     backoff: Backoff,
     outage: Outage,
     early_closes: u32,
@@ -170,6 +185,10 @@ impl Piece for QueuedPiece {
         self.batch.is_superseded()
     }
 
+    fn may_be_refused(&self) -> bool {
+        self.batch.frames.longest() > UNSUSPECTED_BYTES
+    }
+
     fn frame_end(&self, from: usize) -> usize {
         // What cannot be walked is one frame: it is sent whole or not at all.
         let rest = self.batch.frames.get(from..).unwrap_or_default();
@@ -189,7 +208,16 @@ impl SyslogConnection {
             Confirmation::TcpAcked => FIRST_LOOK,
             Confirmation::AppAcked => LOOK_WITH_ANSWERS,
         };
-        let times = SessionTimes { confirm_after_connect, timeout: config.timeout, first_look };
+        let answers = level == Confirmation::AppAcked;
+        let silence = confirm_after_connect.max(LEAST_SILENCE);
+        let times = SessionTimes {
+            confirm_after_connect,
+            timeout: config.timeout,
+            first_look,
+            linger: if answers { Duration::ZERO } else { confirm_after_connect / 5 },
+            trials: (level != Confirmation::Sent)
+                .then_some(TrialTimes { silence, linger: if answers { Duration::ZERO } else { silence } }),
+        };
         let logger = parts.logger.new(o!(
             "connection" => format!("{worker}.{index}"),
             "receiver" => format!("{}:{}", config.host, config.port),
@@ -208,6 +236,8 @@ impl SyslogConnection {
             counters: parts.counters,
             logger,
             session: Session::new(times),
+            set_aside: SetAside::new(parts.gap_facts, RenderSettings::from(config)),
+            answers: 0,
             link: Link::None { until: Instant::now() },
             backoff: Backoff::new(config.reconnect.0, config.reconnect.1, parts.seed),
             outage: Outage::default(),
@@ -298,6 +328,7 @@ impl SyslogConnection {
                     self.counters.connections_opened.add(1);
                     debug!(self.logger, "connected");
                     self.session.opened(now.into_std());
+                    self.answers = 0;
                     Step::Again(Link::Up { transport, unflushed: 0 })
                 }
                 Poll::Ready(Err(DialError(why))) => Step::Again(self.failed(why, false, now)),
@@ -347,6 +378,10 @@ impl SyslogConnection {
             // What the receiver has answered stays answered, however the connection ends.
             let look = transport.look().map_err(Ended::Failed)?;
             self.looked(look.confirmed, now);
+            let answers = transport.answers();
+            if std::mem::replace(&mut self.answers, answers) != answers {
+                self.session.answered(now.into_std());
+            }
         }
         open?;
         let std_now = now.into_std();
@@ -438,9 +473,21 @@ impl SyslogConnection {
         if looked.confirmed_more {
             self.backoff.reset();
         }
+        if looked.passed_over {
+            self.counters.messages_refused.add(1);
+            self.counters.gaps.add(1);
+            if let Some(reason) = self.set_aside.confirmed() {
+                warn!(self.logger, "the receiver does not take a message, and has confirmed a gap record in its place: \
+                    {reason}; if it is too long, destination.max_message_bytes cuts such messages";
+                    "code" => Code::MessageRefused.as_str());
+            }
+        }
         if looked.became_ready {
             self.early_closes = 0;
             self.open_wanted = false;
+        }
+        // While a message is on trial, that a connection stands open shows nothing: what matters is what it carries.
+        if self.session.is_ready() && !self.session.is_on_trial() && self.state != ReceiverState::Ready {
             match self.outage.works(now.into_std()) {
                 Some(Say { lasting, failures }) => info!(self.logger, "the receiver works again";
                     "lasted_s" => seconds(lasting), "failures" => failures, "code" => Code::ReceiverDown.as_str()),
@@ -454,7 +501,13 @@ impl SyslogConnection {
 
     /// An open connection has ended.
     fn cut(&mut self, ended: Ended, now: Instant) -> Link {
-        let cut = self.session.cut();
+        let cut = self.session.cut(ended.blame());
+        self.set_aside.give_up();
+        let refused = self.session.refused().map(|refused| self.set_aside.gap_record(&refused));
+        let is_refused = refused.is_some();
+        if let Some(gap_record) = refused {
+            self.session.substitute(gap_record);
+        }
         self.counters.connections_cut.add(1);
         self.counters.bytes_confirmed.add(cut.bytes_confirmed);
         self.counters.messages_resent.add(cut.messages_unconfirmed);
@@ -472,9 +525,25 @@ impl SyslogConnection {
             debug!(self.logger, "unconfirmed messages will be sent again";
                 "messages" => cut.messages_unconfirmed, "bytes" => cut.bytes_unconfirmed);
         }
+        if is_refused && ended.is_answer() {
+            // It takes other messages, so there is nothing to wait for.
+            return Link::None { until: now };
+        }
+        if !cut.on_probation && cut.suspect.is_some_and(|(_, cuts)| cuts == 1) {
+            // It stood open: what makes it end is what it is sent, and pauses of an earlier outage would delay the proof.
+            self.backoff.reset();
+        }
         let closed_early = cut.on_probation && ended.is_close();
         self.early_closes = if closed_early { self.early_closes.saturating_add(1) } else { 0 };
-        self.failed(ended.to_sentence(self.timeout), closed_early, now)
+        let why = ended.to_sentence(self.timeout);
+        let why = match cut.suspect {
+            Some((bytes, cuts)) => format!(
+                "{why}; next it is sent nothing but one message of {bytes} bytes, which is set aside after {CUTS} such \
+                 cuts ({cuts} so far)"
+            ),
+            None => why,
+        };
+        self.failed(why, closed_early, now)
     }
 
     /// An attempt or a connection has failed: says so when it is time to, and waits before the next attempt.
@@ -514,12 +583,17 @@ impl SyslogConnection {
     /// Settles the tickets of pieces that are done with; buffers and credits return by drop.
     fn settle(&mut self) {
         while let Some((piece, how)) = self.session.next_settled() {
-            match (how, piece.batch) {
-                (Settled::Confirmed, batch) => batch.confirmed(),
-                (Settled::Superseded, SendBatch { last: Some((ticket, _)), .. }) => {
-                    ticket.failed(FailReason::Superseded)
+            match how {
+                Settled::Confirmed => {
+                    let is_last = piece.batch.last.is_some();
+                    let refused = if is_last { self.set_aside.take(&piece.batch) } else { Vec::new() };
+                    piece.batch.confirmed_except(refused);
                 }
-                (Settled::Superseded, _) => {}
+                Settled::Superseded => {
+                    if let Some((ticket, _)) = piece.batch.last {
+                        ticket.failed(FailReason::Superseded);
+                    }
+                }
             }
         }
     }
@@ -571,6 +645,32 @@ impl Ended {
                     | io::ErrorKind::UnexpectedEof
             ),
         }
+    }
+
+    /// Who ended it, as far as a message may be the reason.
+    fn blame(&self) -> CutBy {
+        match self {
+            Self::Closed => CutBy::Receiver,
+            Self::Stuck => CutBy::Other,
+            Self::Failed(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<MessageRefused>()) {
+                Some(MessageRefused { said, took_later }) => {
+                    CutBy::Answer { said: said.clone(), took_later: *took_later }
+                }
+                None if self.is_renewal() => CutBy::Other,
+                None => match error.kind() {
+                    io::ErrorKind::TimedOut
+                    | io::ErrorKind::HostUnreachable
+                    | io::ErrorKind::NetworkUnreachable
+                    | io::ErrorKind::NetworkDown => CutBy::Other,
+                    _ => CutBy::Receiver,
+                },
+            },
+        }
+    }
+
+    /// Whether the receiver's answer to a message was the reason.
+    fn is_answer(&self) -> bool {
+        matches!(self.blame(), CutBy::Answer { .. })
     }
 
     /// Whether nothing is wrong.

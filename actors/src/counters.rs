@@ -45,6 +45,8 @@ counters! {
     batches_failed,
     /// Messages written to a connection a second time or more.
     messages_resent,
+    /// Messages that the receiver did not take, and that were set aside.
+    messages_refused,
     /// Bytes of frames handed to connections' sockets.
     bytes_sent,
     /// Bytes of frames confirmed.

@@ -79,6 +79,8 @@ codes! {
     ReceiverDown = "receiver-down",
     /// The receiver closes every connection before `confirm_after_connect`.
     ReceiverClosesEarly = "receiver-closes-early",
+    /// The receiver does not take a message; a gap record went in its place.
+    MessageRefused = "message-refused",
     /// SLS cannot be reached or answers with errors.
     SlsDown = "sls-down",
     /// Access key, rights, project, logstore or group are refused.

@@ -249,7 +249,7 @@ impl Formatter {
             sequence: current.ticket.sequence,
             from: current.from.clone(),
             first_log,
-            frames: Frames::new(frames, Some(bytes), Some(self.pool.clone())),
+            frames: Frames::new(frames, Some(bytes), Some(self.pool.clone())).with_longest(rendered.longest),
             last: None,
             guard: if rendered.done { PieceGuard::none() } else { PieceGuard::of(&current.ticket) },
             credit: place,
@@ -279,7 +279,7 @@ impl Formatter {
         let rendered = catch_unwind(AssertUnwindSafe(|| match &mut current.content {
             Content::Gap(gap) => {
                 renderer.gap(gap, frames);
-                Ok(Rendered { messages: 1, done: true, ..Rendered::default() })
+                Ok(Rendered { messages: 1, longest: frames.len(), done: true, ..Rendered::default() })
             }
             Content::Raw { body, decompressed, position } => {
                 let raw = if *decompressed { &kept[..body.raw_size as usize] } else { &body.bytes[..] };

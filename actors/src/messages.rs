@@ -244,9 +244,15 @@ pub struct SendBatch {
 impl SendBatch {
     /// Every message of the piece is confirmed; with the last piece, so is the batch.
     pub fn confirmed(self) {
+        self.confirmed_except(Vec::new());
+    }
+
+    /// The same, but these logs of the batch are only named by gap records, which are confirmed. Those of all its pieces
+    /// go with the last one.
+    pub fn confirmed_except(self, refused: Vec<RefusedLog>) {
         self.guard.confirmed();
         if let Some((ticket, logs)) = self.last {
-            ticket.delivered(logs);
+            ticket.delivered_except(logs, refused);
         }
     }
 
@@ -259,6 +265,7 @@ impl SendBatch {
 /// A buffer of whole frames. Returns to its pool, and its bytes to the budget, by drop.
 pub struct Frames {
     bytes: Vec<u8>,
+    longest: usize,
     pool: Option<FramePool>,
     _credit: Option<ByteCredit>,
 }
@@ -266,7 +273,19 @@ pub struct Frames {
 impl Frames {
     /// Takes a buffer that `credit` pays for, to be returned to `pool`.
     pub fn new(bytes: Vec<u8>, credit: Option<ByteCredit>, pool: Option<FramePool>) -> Self {
-        Self { bytes, pool, _credit: credit }
+        Self { longest: bytes.len(), bytes, pool, _credit: credit }
+    }
+
+    /// Says how long the longest frame is, or may be.
+    #[must_use]
+    pub fn with_longest(mut self, longest: usize) -> Self {
+        self.longest = longest;
+        self
+    }
+
+    /// Length of the longest frame, at most; that of them all if nobody has said it.
+    pub fn longest(&self) -> usize {
+        self.longest
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::clock::now;
 use crate::config::{ForwarderConfig, SourceConfig};
-use crate::connection::{ConnectionParts, SharedPace, SyslogConnection};
+use crate::connection::{ConnectionParts, GapFacts, SharedPace, SyslogConnection};
 use crate::counters::Counters;
 use crate::credit::{ByteBudget, Credits};
 use crate::fetcher::{FetcherParts, ShardFetcher};
@@ -204,6 +204,7 @@ impl Pipeline {
                 let dial = self.ports.dialer(Arc::clone(&self.counters), self.log.clone());
                 for index in 0..self.config.destination.connections {
                     let guard = self.guard(ActorName::SyslogConnection { worker, index }, ctx);
+                    let ports = Arc::clone(&self.ports);
                     let parts = ConnectionParts {
                         worker,
                         index,
@@ -211,6 +212,11 @@ impl Pipeline {
                         level: self.ports.level(),
                         mailbox: self.config.mailbox.connection,
                         pace: self.pace.clone(),
+                        gap_facts: GapFacts {
+                            project: self.source.project.clone(),
+                            logstore: self.source.logstore.clone(),
+                            unix_seconds: Rc::new(move || ports.unix_seconds()),
+                        },
                         receiver_changed: self.coordinator.receiver_changed.clone(),
                         counters: Arc::clone(&self.counters),
                         logger: self.log.clone(),

@@ -88,6 +88,19 @@ pub struct DialError(pub String);
 #[error("{0}")]
 pub struct Renewal(pub &'static str);
 
+/// The error of a session whose receiver answered that it does not take the first message that is not confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the receiver refused a message, answering {said}{}; it will be sent again with all that is not answered",
+    if *.took_later { ", and took a later one" } else { "" }
+)]
+pub struct MessageRefused {
+    /// Its answer, safe to be shown.
+    pub said: String,
+    /// Whether it has answered that it took a message behind this one.
+    pub took_later: bool,
+}
+
 /// One open connection to the receiver. Offsets count bytes given to `poll_write` since the connection opened.
 pub trait Transport {
     /// Hands over some bytes, which begin and continue at frame borders as the caller wrote them before; resolves with
@@ -101,6 +114,10 @@ pub trait Transport {
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// How far the connection confirms now; asks the kernel for `tcp_acked` (rule C1).
     fn look(&mut self) -> io::Result<Look>;
+    /// Messages that the receiver has answered, in whatever order and however: each shows that it is there (rule C3).
+    fn answers(&self) -> u64 {
+        0
+    }
     /// `close_notify` and `shutdown(SHUT_WR)`; the caller goes on with `look` and `poll_closed` until its deadline.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }

@@ -30,6 +30,11 @@ impl FailedFrom {
         self.0.fetch_min(sequence.0, Ordering::AcqRel);
     }
 
+    /// Whether both are the cell of the same generation of the same shard.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Whether `sequence` lies at or above the lowest failed one.
     pub fn covers(&self, sequence: Sequence) -> bool {
         sequence.0 >= self.0.load(Ordering::Acquire)

@@ -98,6 +98,8 @@ impl Summary {
             "altered" => new.messages_altered - old.messages_altered,
             "truncated" => new.messages_truncated - old.messages_truncated,
             "gaps" => new.gaps - old.gaps,
+            IfAny("cut", new.connections_cut - old.connections_cut),
+            IfAny("refused", new.messages_refused - old.messages_refused),
             "confirmation" => status.confirmation.as_str(),
             IfKnown("panics", (new.panics > 0).then_some(new.panics as i64)),
             IfKnown("lag_s", status.lag_s),
@@ -136,6 +138,15 @@ impl Summary {
             ),
             (Phase::Member, _) => "forwarding".to_owned(),
         }
+    }
+}
+
+/// A count that the line carries only where it is not 0.
+struct IfAny(&'static str, u64);
+
+impl KV for IfAny {
+    fn serialize(&self, _: &Record<'_>, serializer: &mut dyn Serializer) -> slog::Result {
+        if self.1 == 0 { Ok(()) } else { serializer.emit_u64(self.0, self.1) }
     }
 }
 

@@ -1,6 +1,9 @@
 //! A RELP session with the receiver: messages go out numbered, as many unanswered ones as the window allows, and a
 //! message is confirmed when it and all before it were answered with 200.
 //!
+//! A refusal, any other answer, does not end the session before it is known what the receiver makes of the messages
+//! behind it (rule C4): nothing is wrong with a receiver that takes one of these, and one whose disk is full takes none.
+//!
 //! Whoever writes to the transport frames with octet counting, as for UDP; the frames on the wire are made here, in one
 //! buffer that is written at once.
 
@@ -9,12 +12,14 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
 
-use crate::ports::{DialError, Look, Renewal, Transport};
+use crate::ports::{DialError, Look, MessageRefused, Renewal, Transport};
 use crate::wire::syslog::framing::octet_count;
 use crate::wire::syslog::relp::{
     Answer, FrameReader, MAX_NUMBER, Offers, VERSION, write_frame, write_head, write_offers,
@@ -31,6 +36,9 @@ const SCRATCH: usize = 8192;
 const READS: usize = 16;
 /// Bytes shown of what a peer says.
 const SHOWN: usize = 120;
+/// How long a message may be refused, and all others answered, before the session ends: time for one more to be written
+/// behind it.
+const AFTER_REFUSAL: Duration = Duration::from_secs(2);
 /// Our name towards the receiver.
 const SOFTWARE: &str = concat!("sls-syslog,", env!("CARGO_PKG_VERSION"));
 
@@ -145,6 +153,8 @@ pub struct RelpTransport<S> {
     taken: u64,
     /// Bytes of the message begun that the caller has not given yet.
     left: usize,
+    /// Runs while everything is answered and the first message is refused; begins anew when another one follows.
+    refused: Option<Pin<Box<Sleep>>>,
     closing: Closing,
 }
 
@@ -166,6 +176,7 @@ impl<S> RelpTransport<S> {
             out_at: 0,
             taken: 0,
             left: 0,
+            refused: None,
             closing: Closing::No,
         }
     }
@@ -189,6 +200,7 @@ impl<S> RelpTransport<S> {
                 };
                 at += head;
                 self.left = length;
+                self.refused = None;
                 let number = self.window.begin(self.taken + (at + length) as u64);
                 write_head(&mut self.out, number, "syslog", length);
             }
@@ -233,6 +245,20 @@ impl<S> RelpTransport<S> {
 }
 
 impl<S: Wire> RelpTransport<S> {
+    /// Ends the session if it is known what to make of a refusal of the first message that is not confirmed.
+    fn poll_refused(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let Some(said) = self.window.refusal() else { return Poll::Pending };
+        let took_later = self.window.taken > 0;
+        if !took_later {
+            if self.window.due > 0 {
+                return Poll::Pending;
+            }
+            let wait = self.refused.get_or_insert_with(|| Box::pin(sleep(AFTER_REFUSAL)));
+            ready!(wait.as_mut().poll(cx));
+        }
+        Poll::Ready(io::Error::other(MessageRefused { said: said.to_owned(), took_later }))
+    }
+
     /// Gives the stream all that waits for it.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.out_at < self.out.len() {
@@ -283,7 +309,7 @@ impl<S: Wire> Transport for RelpTransport<S> {
                 if heard && !self.window.messages.is_empty() {
                     self.stream.acknowledge_now();
                 }
-                return Poll::Pending;
+                return self.poll_refused(cx).map(Err);
             };
             read?;
             if buffer.filled().is_empty() {
@@ -302,6 +328,10 @@ impl<S: Wire> Transport for RelpTransport<S> {
 
     fn look(&mut self) -> io::Result<Look> {
         Ok(Look { confirmed: self.window.confirmed, open: true })
+    }
+
+    fn answers(&self) -> u64 {
+        self.window.answers
     }
 
     /// Sends `close`, and ends the stream once it is answered.
@@ -326,6 +356,12 @@ struct Window {
     /// otherwise be sent to message by message.
     full: bool,
     messages: VecDeque<Message>,
+    /// How many of them are not answered.
+    due: usize,
+    /// How many of them are answered with 200.
+    taken: usize,
+    /// Messages ever answered.
+    answers: u64,
     /// The number of the next message, or of `close`.
     next: u32,
     /// Bytes of RELP frames that the stream has taken since the session is open.
@@ -340,19 +376,40 @@ struct Message {
     end: u64,
     /// Its end in the bytes of the RELP frames; nothing is known of it before it was made whole.
     sent_at: u64,
-    answered: bool,
+    answer: Verdict,
+}
+
+/// What the receiver has said of a message.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Nothing yet.
+    Due,
+    /// It has it.
+    Taken,
+    /// It does not take it; its words, escaped and cut.
+    Refused(Box<str>),
 }
 
 impl Window {
     fn new(size: usize) -> Self {
-        Self { size, full: false, messages: VecDeque::new(), next: 2, sent: 0, confirmed: 0 }
+        let messages = VecDeque::new();
+        Self { size, full: false, messages, due: 0, taken: 0, answers: 0, next: 2, sent: 0, confirmed: 0 }
     }
 
     fn has_room(&mut self) -> bool {
         let most = if self.full { self.size / 2 } else { self.size - 1 };
-        self.full = self.messages.len() > most;
+        // Something has to follow a refused message, or it would never be known what is wrong with it.
+        self.full = self.messages.len() - usize::from(self.refusal().is_some()) > most;
         // The last number is for `close`.
         !self.full && self.next < MAX_NUMBER
+    }
+
+    /// The words with which the first message was refused, if it was.
+    fn refusal(&self) -> Option<&str> {
+        match &self.messages.front()?.answer {
+            Verdict::Refused(said) => Some(said),
+            Verdict::Due | Verdict::Taken => None,
+        }
     }
 
     /// Whether no message can follow on this session.
@@ -362,7 +419,8 @@ impl Window {
 
     /// The number for a message that ends there in the caller's bytes.
     fn begin(&mut self, end: u64) -> u32 {
-        self.messages.push_back(Message { end, sent_at: u64::MAX, answered: false });
+        self.messages.push_back(Message { end, sent_at: u64::MAX, answer: Verdict::Due });
+        self.due += 1;
         self.next += 1;
         self.next - 1
     }
@@ -381,28 +439,24 @@ impl Window {
         // Their number is bounded by the window, and so fits.
         let first = self.next - self.messages.len() as u32;
         let message = number.checked_sub(first).and_then(|index| self.messages.get_mut(index as usize));
-        let Some(message) = message.filter(|m| m.sent_at <= self.sent && !m.answered) else {
+        let Some(message) = message.filter(|m| m.sent_at <= self.sent && m.answer == Verdict::Due) else {
             return Err(malformed(&format!("an answer to number {number}, for which none is due")));
         };
-        if answer.code != 200 {
-            return Err(refused(&answer));
+        self.due -= 1;
+        self.answers += 1;
+        if answer.code == 200 {
+            message.answer = Verdict::Taken;
+            self.taken += 1;
+        } else {
+            message.answer = Verdict::Refused(format!("{} \"{}\"", answer.code, shown(answer.text)).into());
         }
-        message.answered = true;
-        while let Some(message) = self.messages.front().filter(|message| message.answered) {
+        while let Some(message) = self.messages.front().filter(|message| message.answer == Verdict::Taken) {
             self.confirmed = message.end;
             self.messages.pop_front();
+            self.taken -= 1;
         }
         Ok(())
     }
-}
-
-/// The receiver does not take one message: the session ends, and all that is not answered is sent again later.
-fn refused(answer: &Answer<'_>) -> io::Error {
-    io::Error::other(format!(
-        "the receiver refused a message, answering {} \"{}\"; it will be sent again with all that is not answered",
-        answer.code,
-        shown(answer.text)
-    ))
 }
 
 fn malformed(what: &dyn std::fmt::Display) -> io::Error {

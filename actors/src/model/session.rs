@@ -7,13 +7,19 @@
 //!   open for the probation time (rules C1 and C2);
 //! - after a cut, everything that is not confirmed goes out again, in order, from a message border (rule C3);
 //! - a piece that is superseded is not begun any more, and one that is begun ends at a message border (rule O1);
+//! - a message that the receiver does not take is passed over once what goes in its place is confirmed (rule C4, in
+//!   [`trial`]);
 //! - each piece is settled once, and those that are confirmed in the order in which they came.
 //!
 //! Sockets, sleeping and saying are left to the one who holds it. Message borders are found by walking frames, and only
 //! where a border matters: on probation, after a cut, when a begun piece is superseded, and when messages are paced.
 
+pub mod trial;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
+use trial::{CutBy, First, Place, Refusal, Trial, TrialTimes, UNSUSPECTED_BYTES};
 
 /// What a connection on probation may carry at most, one longer message excepted (rule C2).
 pub const PROBATION_BYTES: usize = 64 * 1024;
@@ -28,6 +34,9 @@ pub trait Piece {
     fn is_superseded(&self) -> bool;
     /// Where the frame ends that begins at `from`, an offset into [`Piece::frames`].
     fn frame_end(&self, from: usize) -> usize;
+    /// Whether it holds a message for which a receiver might end the connection: one of more than
+    /// [`trial::UNSUSPECTED_BYTES`]. May say so of one that does not.
+    fn may_be_refused(&self) -> bool;
 }
 
 /// How a piece ended.
@@ -48,6 +57,12 @@ pub struct SessionTimes {
     pub timeout: Duration,
     /// How long after a write the first look is taken: zero where the look costs nothing and waits for nobody.
     pub first_look: Duration,
+    /// How long a connection has to stay open behind the acknowledgement of a message that may be refused, and of what
+    /// follows it, before that counts: a receiver's system acknowledges what the receiver has yet to read, and what it
+    /// ends the connection for takes the rest along. Zero where the receiver itself answers.
+    pub linger: Duration,
+    /// Times of trials; none where no receiver can end the connection.
+    pub trials: Option<TrialTimes>,
 }
 
 /// See the module's documentation.
@@ -58,13 +73,21 @@ pub struct Session<P> {
     /// Slots from the front that are written to their end on this connection.
     written: usize,
     link: Option<Link>,
+    trial: Trial,
+    /// The next slot's id.
+    next_id: u64,
+    /// The last slot that held a message that may be refused.
+    last_long: Option<u64>,
     settled: VecDeque<(P, Settled)>,
 }
 
 /// One piece, or what is left of it for the accounts when it was superseded after it had been written.
 #[derive(Debug)]
 struct Slot<P> {
+    id: u64,
     piece: Option<P>,
+    /// Where its first unconfirmed message begins that may be refused.
+    long_at: Option<usize>,
     /// Confirmed by earlier connections: this one begins here.
     start: usize,
     /// Given to this connection.
@@ -81,14 +104,18 @@ struct Slot<P> {
 #[derive(Debug)]
 struct Link {
     opened_at: Instant,
-    /// It has stood open for the probation time and may confirm.
+    /// How long it has to stand open before it confirms anything.
+    probation: Duration,
+    /// It has done so.
     ready: bool,
     /// Bytes given to it.
     wire: u64,
     /// Bytes that the last look found acknowledged.
     seen: u64,
-    /// Bytes that count as confirmed: `seen` once `ready`, else none.
+    /// Bytes that count as confirmed: none before it is `ready`, and later at most `seen`.
     confirmed: u64,
+    /// Bytes that a look found acknowledged, and when they count if it is open still.
+    lingering: Option<(u64, Instant)>,
     /// The last write was refused.
     blocked: bool,
     /// When the last byte was acknowledged, or waiting began.
@@ -100,6 +127,23 @@ struct Link {
 impl Link {
     fn is_waiting(&self) -> bool {
         self.blocked || self.wire > self.seen
+    }
+
+    /// Counts what was acknowledged: up to `free` at once, and beyond it what has been so for the time `linger`. Answers
+    /// whether more counts than before.
+    fn confirm(&mut self, free: u64, linger: Duration, now: Instant) -> bool {
+        let before = self.confirmed;
+        let free = if linger.is_zero() { u64::MAX } else { free };
+        self.confirmed = self.confirmed.max(self.seen.min(free));
+        if let Some((bytes, _)) = self.lingering.take_if(|(_, at)| now >= *at) {
+            self.confirmed = self.confirmed.max(bytes);
+        }
+        if self.seen == self.confirmed {
+            self.lingering = None;
+        } else if self.lingering.is_none() {
+            self.lingering = Some((self.seen, now + linger));
+        }
+        self.confirmed > before
     }
 }
 
@@ -119,6 +163,8 @@ pub struct Looked {
     pub became_ready: bool,
     /// Something was acknowledged that counts: the receiver works.
     pub confirmed_more: bool,
+    /// What went in the place of a refused message is confirmed: the message is passed over.
+    pub passed_over: bool,
     /// Bytes of frames that are done with.
     pub bytes_confirmed: u64,
 }
@@ -134,18 +180,47 @@ pub struct Cut {
     pub messages_unconfirmed: u64,
     /// Bytes of frames that are done with, which no earlier answer has counted.
     pub bytes_confirmed: u64,
+    /// The length of a message that will be sent alone now, and the cuts that count against it.
+    pub suspect: Option<(usize, u32)>,
+}
+
+/// A message that the receiver does not take.
+#[derive(Debug)]
+pub struct Refused<'a, P> {
+    /// Its piece.
+    pub piece: &'a P,
+    /// Where its frame begins in the piece's frames.
+    pub at: usize,
+    /// Length of the frame.
+    pub len: usize,
+    /// How the receiver shows it.
+    pub how: &'a Refusal,
 }
 
 impl<P: Piece> Session<P> {
     /// A session without connection and pieces.
     pub fn new(times: SessionTimes) -> Self {
-        Self { times, slots: VecDeque::new(), written: 0, link: None, settled: VecDeque::new() }
+        Self {
+            times,
+            slots: VecDeque::new(),
+            written: 0,
+            link: None,
+            trial: Trial::None,
+            next_id: 0,
+            last_long: None,
+            settled: VecDeque::new(),
+        }
     }
 
     /// Takes a piece, to be sent after all that came before.
     pub fn push(&mut self, piece: P) {
-        let end = piece.frames().len();
-        self.slots.push_back(Slot { piece: Some(piece), start: 0, at: 0, stop: 0, end, wire_from: 0 });
+        let (id, end) = (self.next_id, piece.frames().len());
+        let long_at = piece.may_be_refused().then(|| first_long(&piece, 0, end)).flatten();
+        self.next_id += 1;
+        if long_at.is_some() {
+            self.last_long = Some(id);
+        }
+        self.slots.push_back(Slot { id, piece: Some(piece), long_at, start: 0, at: 0, stop: 0, end, wire_from: 0 });
         self.release();
     }
 
@@ -182,12 +257,16 @@ impl<P: Piece> Session<P> {
     /// A connection has opened.
     pub fn opened(&mut self, now: Instant) {
         debug_assert!(self.link.is_none() && self.written == 0, "the old connection was not given up");
+        self.end_trial_without_message();
+        let silence = self.times.trials.filter(|_| self.trial.begins_silent()).map(|trials| trials.silence);
         self.link = Some(Link {
             opened_at: now,
+            probation: silence.unwrap_or(self.times.confirm_after_connect),
             ready: false,
             wire: 0,
             seen: 0,
             confirmed: 0,
+            lingering: None,
             blocked: false,
             progress_at: now,
             look_at: None,
@@ -196,9 +275,33 @@ impl<P: Piece> Session<P> {
     }
 
     /// What to write next, of at most `max_messages` messages that were not counted before (`None`: no limit). Nothing
-    /// when all is written, or when probation or the limit forbid more.
+    /// when all is written, or when probation, a trial or the limit forbid more.
     pub fn next_write(&mut self, max_messages: Option<u32>) -> Option<Write<'_>> {
+        self.end_trial_without_message();
         let link = self.link.as_ref()?;
+        if self.trial.begins_silent() && !link.ready {
+            return None;
+        }
+        let mut alone = None;
+        match &mut self.trial {
+            Trial::None | Trial::Quiet { .. } => {}
+            Trial::Refused { .. } => return None,
+            Trial::Alone { place, .. } => {
+                let end = place.at + place.len;
+                // Nothing follows it before it is confirmed.
+                if self.written > 0 || self.slots.front().is_none_or(|slot| slot.at >= end) {
+                    return None;
+                }
+                alone = Some(end);
+            }
+            Trial::Substitute { frame, at, counted, .. } => {
+                if *at == frame.len() || (!*counted && max_messages == Some(0)) {
+                    return None;
+                }
+                let counts = max_messages.is_some() && !std::mem::replace(counted, max_messages.is_some());
+                return Some(Write { bytes: &frame[*at..], messages: u32::from(counts) });
+            }
+        }
         loop {
             let slot = self.slots.get_mut(self.written)?;
             if slot.at == slot.start {
@@ -213,7 +316,7 @@ impl<P: Piece> Session<P> {
         let piece = slot.piece.as_ref()?;
         let mut messages = 0;
         if slot.at == slot.stop {
-            let mut stop = slot.end;
+            let mut stop = alone.unwrap_or(slot.end).min(slot.end);
             if !link.ready {
                 stop = probation_stop(piece, slot.at, slot.end, link.wire);
             }
@@ -235,17 +338,23 @@ impl<P: Piece> Session<P> {
 
     /// The connection took `bytes` of what [`Session::next_write`] answered.
     pub fn wrote(&mut self, bytes: usize, now: Instant) {
-        let (Some(slot), Some(link)) = (self.slots.get_mut(self.written), self.link.as_mut()) else { return };
-        debug_assert!(slot.at + bytes <= slot.stop, "more was taken than was offered");
+        let Some(link) = self.link.as_mut() else { return };
+        if let Trial::Substitute { frame, at, .. } = &mut self.trial {
+            debug_assert!(*at + bytes <= frame.len(), "more was taken than was offered");
+            *at += bytes;
+        } else {
+            let Some(slot) = self.slots.get_mut(self.written) else { return };
+            debug_assert!(slot.at + bytes <= slot.stop, "more was taken than was offered");
+            slot.at += bytes;
+            if slot.at == slot.end {
+                self.written += 1;
+            }
+        }
         if link.blocked || !link.is_waiting() {
             link.progress_at = now;
         }
         link.blocked = false;
-        slot.at += bytes;
         link.wire += bytes as u64;
-        if slot.at == slot.end {
-            self.written += 1;
-        }
         link.look_pause = self.times.first_look;
         let look_at = now + link.look_pause;
         link.look_at = Some(link.look_at.map_or(look_at, |at| at.min(look_at)));
@@ -260,6 +369,13 @@ impl<P: Piece> Session<P> {
         link.blocked = true;
     }
 
+    /// The receiver has answered something, if not what confirms the next bytes: it is not stuck (rule C3).
+    pub fn answered(&mut self, now: Instant) {
+        if let Some(link) = self.link.as_mut() {
+            link.progress_at = now;
+        }
+    }
+
     /// Whether it is time to look at the connection.
     pub fn is_look_due(&self, now: Instant) -> bool {
         self.next_look().is_some_and(|at| now >= at)
@@ -268,14 +384,17 @@ impl<P: Piece> Session<P> {
     /// When to look next, if nothing happens before.
     pub fn next_look(&self) -> Option<Instant> {
         let link = self.link.as_ref()?;
-        let probation_end = (!link.ready).then(|| link.opened_at + self.times.confirm_after_connect);
+        let probation_end = (!link.ready).then(|| link.opened_at + link.probation);
         let unseen = (link.wire > link.seen).then_some(link.look_at).flatten();
         let give_up = link.is_waiting().then(|| link.progress_at + self.times.timeout);
-        [probation_end, unseen, give_up].into_iter().flatten().min()
+        let counts = link.lingering.map(|(_, at)| at);
+        [probation_end, unseen, give_up, counts].into_iter().flatten().min()
     }
 
     /// A look found the connection open, with the first `acknowledged` bytes acknowledged.
     pub fn looked(&mut self, acknowledged: u64, now: Instant) -> Looked {
+        self.end_trial_without_message();
+        let (free, linger) = self.what_lingers();
         let Some(link) = self.link.as_mut() else { return Looked::default() };
         let mut looked = Looked::default();
         let acknowledged = acknowledged.min(link.wire);
@@ -287,16 +406,96 @@ impl<P: Piece> Session<P> {
             link.look_pause = (link.look_pause.max(Duration::from_millis(1)) * 3 / 2).min(LONGEST_LOOK_PAUSE);
         }
         link.look_at = (link.wire > link.seen).then(|| now + link.look_pause);
-        if !link.ready && now.saturating_duration_since(link.opened_at) >= self.times.confirm_after_connect {
+        if !link.ready && now.saturating_duration_since(link.opened_at) >= link.probation {
             link.ready = true;
             looked.became_ready = true;
         }
-        if link.ready && link.seen > link.confirmed {
-            link.confirmed = link.seen;
+        if link.ready && link.confirm(free, linger, now) {
             looked.confirmed_more = true;
+            looked.passed_over = self.confirm_trial();
             looked.bytes_confirmed = self.release();
         }
         looked
+    }
+
+    /// Which bytes of the connection count as soon as they are acknowledged, and how long the others have to stay so.
+    fn what_lingers(&self) -> (u64, Duration) {
+        let trial = self.times.trials.filter(|_| self.trial.is_alone());
+        if let Some(trial) = trial {
+            return (0, trial.linger);
+        }
+        let is_any_long = self.slots.front().is_some_and(|front| self.last_long >= Some(front.id));
+        if self.times.linger.is_zero() || !is_any_long {
+            return (u64::MAX, Duration::ZERO);
+        }
+        let mut begun = self.slots.iter().enumerate().take_while(|(i, s)| *i < self.written || s.at > s.start);
+        let first = begun.find_map(|(_, slot)| Some(slot.wire_from + (slot.long_at? - slot.start) as u64));
+        (first.unwrap_or(u64::MAX), self.times.linger)
+    }
+
+    /// Ends a trial whose message, or what goes in its place, is confirmed; answers whether the message was passed over.
+    fn confirm_trial(&mut self) -> bool {
+        let confirmed = self.link.as_ref().map_or(0, |link| link.confirmed);
+        match &self.trial {
+            Trial::None | Trial::Refused { .. } => false,
+            // What is tried is the first thing that the connection carries.
+            Trial::Quiet { suspect: Some(place) } | Trial::Alone { place, .. } => {
+                if confirmed >= place.len as u64 {
+                    self.trial = Trial::None;
+                }
+                false
+            }
+            Trial::Quiet { suspect: None } => {
+                self.trial = Trial::None;
+                false
+            }
+            Trial::Substitute { frame, place, .. } => {
+                if confirmed < frame.len() as u64 {
+                    return false;
+                }
+                let place = *place;
+                self.trial = Trial::None;
+                let Some(slot) = self.slots.front_mut().filter(|slot| slot.holds(place)) else { return false };
+                slot.begin_at(slot.start + place.len);
+                (slot.at, slot.stop) = (slot.start, slot.start);
+                true
+            }
+        }
+    }
+
+    /// Ends a trial whose message must not be sent any more (rule O1): it may have been settled otherwise. What is begun
+    /// of what goes in its place has to be written to its end.
+    fn end_trial_without_message(&mut self) {
+        let (place, unfinished) = match &self.trial {
+            Trial::None | Trial::Quiet { suspect: None } => return,
+            Trial::Quiet { suspect: Some(place) } | Trial::Alone { place, .. } | Trial::Refused { place, .. } => {
+                (place, false)
+            }
+            Trial::Substitute { place, frame, at, .. } => (place, *at > 0 && *at < frame.len()),
+        };
+        if !unfinished && self.slots.front().is_none_or(|slot| !slot.holds(*place)) {
+            self.trial = Trial::None;
+        }
+    }
+
+    /// The message in whose place something else has to go: asked for after a cut, answered with
+    /// [`Session::substitute`].
+    pub fn refused(&self) -> Option<Refused<'_, P>> {
+        let Trial::Refused { place, how } = &self.trial else { return None };
+        let slot = self.slots.front().filter(|slot| slot.holds(*place))?;
+        Some(Refused { piece: slot.piece.as_ref()?, at: place.at, len: place.len, how })
+    }
+
+    /// Whether it is open whether a message is the reason why connections end.
+    pub fn is_on_trial(&self) -> bool {
+        self.trial.begins_silent()
+    }
+
+    /// Takes the frame that goes in the place of the message that is refused.
+    pub fn substitute(&mut self, frame: Vec<u8>) {
+        if let Trial::Refused { place, .. } = self.trial {
+            self.trial = Trial::Substitute { place, frame, at: 0, counted: false };
+        }
     }
 
     /// Whether the connection has made no progress for the whole time-out; to be asked after a look.
@@ -307,7 +506,7 @@ impl<P: Piece> Session<P> {
     }
 
     /// The connection has ended: what is not confirmed goes back to be sent again, from a message border.
-    pub fn cut(&mut self) -> Cut {
+    pub fn cut(&mut self, by: CutBy) -> Cut {
         let Some(link) = self.link.take() else { return Cut::default() };
         let mut cut = Cut { on_probation: !link.ready, ..Cut::default() };
         let begun = (self.written + 1).min(self.slots.len());
@@ -317,7 +516,9 @@ impl<P: Piece> Session<P> {
         }
         self.written = 0;
         self.slots.retain(|slot| slot.piece.is_some());
+        let mut first = None;
         for slot in self.slots.iter_mut() {
+            let (mut carried, mut unanswered) = (false, false);
             let Some(piece) = slot.piece.as_ref() else { continue };
             if slot.at > slot.start {
                 let covered = usize::try_from(link.confirmed.saturating_sub(slot.wire_from)).unwrap_or(usize::MAX);
@@ -326,9 +527,24 @@ impl<P: Piece> Session<P> {
                 cut.bytes_confirmed += (border - slot.start) as u64;
                 cut.bytes_unconfirmed += (slot.at - border) as u64;
                 cut.messages_unconfirmed += messages_begun(piece, border, slot.at, slot.end);
-                slot.start = border;
+                carried = slot.at > border;
+                unanswered = slot.wire_from + (border - slot.start) as u64 == link.confirmed;
+                slot.begin_at(border);
             }
             (slot.at, slot.stop, slot.wire_from) = (slot.start, slot.start, 0);
+            if first.is_none()
+                && slot.start < slot.end
+                && let Some(piece) = slot.piece.as_ref()
+            {
+                let len = next_border(piece, slot.start, slot.end) - slot.start;
+                first = Some(First { place: Place { slot: slot.id, at: slot.start, len }, carried, unanswered });
+            }
+        }
+        if self.times.trials.is_some() {
+            self.trial = std::mem::replace(&mut self.trial, Trial::None).after_cut(by, first, link.ready);
+        }
+        if let Trial::Alone { place, cuts } = &self.trial {
+            cut.suspect = Some((place.len, *cuts));
         }
         self.release();
         cut
@@ -380,10 +596,38 @@ impl<P: Piece> Session<P> {
     }
 }
 
+impl<P: Piece> Slot<P> {
+    /// All before this border is done with.
+    fn begin_at(&mut self, border: usize) {
+        self.start = border;
+        if self.long_at.is_some_and(|at| at < border) {
+            self.long_at = self.piece.as_ref().and_then(|piece| first_long(piece, border, self.end));
+        }
+    }
+
+    /// Whether the message there is its first unconfirmed one, and may be sent as far as is known.
+    fn holds(&self, place: Place) -> bool {
+        self.id == place.slot && self.start == place.at && self.piece.is_some()
+    }
+}
+
 /// The border after the one at `from`; always further on, so that no walk can stand still.
 fn next_border(piece: &impl Piece, from: usize, end: usize) -> usize {
     let border = piece.frame_end(from);
     if border > from && border <= end { border } else { end }
+}
+
+/// Where the first message begins, at the border `from` or behind it, that may be refused.
+fn first_long(piece: &impl Piece, from: usize, end: usize) -> Option<usize> {
+    let mut border = from;
+    while border < end {
+        let next = next_border(piece, border, end);
+        if next - border > UNSUSPECTED_BYTES {
+            return Some(border);
+        }
+        border = next;
+    }
+    None
 }
 
 /// The last border at or before `at`, walking from the border `from`.

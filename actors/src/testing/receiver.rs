@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::config::Confirmation;
 use crate::ports::{Dial, DialError, Look, Transport};
-use crate::wire::syslog::framing::Deframer;
+use crate::wire::syslog::framing::{Deframer, FrameError};
 
 /// How a receiver behaves at the moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub struct Behaviour {
     /// Each new connection is closed this long after it opened, nothing read: a refusal that comes late, as that of a
     /// TLS 1.3 client certificate.
     pub refuses_after: Option<Duration>,
+    /// The application ends a new connection, what it has not read unread, when it reads of a message longer than this.
+    pub longest: Option<usize>,
 }
 
 /// What becomes of an attempt to connect.
@@ -81,6 +83,7 @@ impl Behaviour {
             acknowledges_after: Duration::from_millis(1),
             reads: Some((64 << 10, Duration::from_millis(1))),
             refuses_after: None,
+            longest: None,
         }
     }
 }
@@ -234,7 +237,7 @@ impl State {
                 in_flight: 0,
                 acknowledged: 0,
                 unread: VecDeque::new(),
-                app: Deframer::new(LONGEST_MESSAGE),
+                app: Deframer::new(self.behaviour.borrow().longest.unwrap_or(LONGEST_MESSAGE)),
                 sent: Deframer::new(LONGEST_MESSAGE),
                 unconfirmed: VecDeque::new(),
                 peer: None,
@@ -273,7 +276,10 @@ impl State {
         {
             let bytes = bytes.max(1).min(wire.unread.len());
             let read: Vec<u8> = wire.unread.drain(..bytes).collect();
-            self.read_by_app(wire, &read);
+            if self.read_by_app(wire, &read).is_err() {
+                wire.end(Ending::Reset);
+                return Next::Done;
+            }
             wire.next_read = now + rest.max(Duration::from_millis(1));
             // There is room again.
             wire.acknowledge(now, behaviour.buffer);
@@ -301,15 +307,17 @@ impl State {
         }
     }
 
-    fn read_by_app(&self, wire: &mut Wire, bytes: &[u8]) {
+    /// Fails at a message that is too long for the application.
+    fn read_by_app(&self, wire: &mut Wire, bytes: &[u8]) -> Result<(), FrameError> {
         wire.app.push(bytes);
         loop {
             match wire.app.next() {
                 Ok(Some(message)) => self.seen(Sighting::Read, message),
-                Ok(None) => return,
+                Ok(None) => return Ok(()),
+                Err(error @ FrameError::TooLong { max, .. }) if max < LONGEST_MESSAGE => return Err(error),
                 Err(error) => {
                     self.broken.borrow_mut().push(error.to_string());
-                    return;
+                    return Ok(());
                 }
             }
         }
@@ -330,19 +338,24 @@ impl State {
         }
         if ending == Ending::Fin {
             let read: Vec<u8> = wire.unread.drain(..).collect();
-            self.read_by_app(wire, &read);
+            // It ends all the same.
+            let _ = self.read_by_app(wire, &read);
         }
-        wire.peer = Some(ending);
-        wire.flight.clear();
-        wire.in_flight = 0;
-        wire.unread.clear();
-        wake(&mut wire.writer);
-        wake(&mut wire.closer);
+        wire.end(ending);
         link.changed.notify_one();
     }
 }
 
 impl Wire {
+    fn end(&mut self, ending: Ending) {
+        self.peer = Some(ending);
+        self.flight.clear();
+        self.in_flight = 0;
+        self.unread.clear();
+        wake(&mut self.writer);
+        wake(&mut self.closer);
+    }
+
     fn acknowledge(&mut self, now: Instant, buffer: usize) {
         while let Some((due, bytes)) = self.flight.front_mut()
             && *due <= now

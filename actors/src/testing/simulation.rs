@@ -24,7 +24,7 @@ use super::runtime::VirtualTime;
 use super::sabotage::{Burgled, Frozen, Panics, Process, Thief, TroubledDialer, settings_of};
 use super::watched_hub::WatchedHub;
 use crate::config::{Credentials, DestinationConfig, ForwarderConfig, Framing, LimitsConfig, Protocol, SourceConfig};
-use crate::connection::{ConnectionParts, SyslogConnection};
+use crate::connection::{ConnectionParts, GapFacts, SyslogConnection};
 use crate::forwarder::{Ended, Forwarder, ForwarderHandle};
 use crate::loghub::{GroupSettings, Limits, Route, SplitAt};
 use crate::messages::{CloseConnection, SendBatch};
@@ -586,6 +586,11 @@ fn connection_of_output(config: &DestinationConfig, dial: Rc<dyn Dial>, seed: u6
         level: config.confirmation,
         mailbox: 1 << 20,
         pace: None,
+        gap_facts: GapFacts {
+            project: InMemoryHub::PROJECT.to_owned(),
+            logstore: InMemoryHub::LOGSTORE.to_owned(),
+            unix_seconds: Rc::new(|| InMemoryHub::START_UNIX_S),
+        },
         receiver_changed,
         counters: Arc::default(),
         logger: Logger::root(slog::Discard, o!()),

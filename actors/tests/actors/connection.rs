@@ -1,11 +1,12 @@
 //! SyslogConnection between pieces of the test and a simulated receiver.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
 use sls_syslog_actors::config::{Confirmation, DestinationConfig, Protocol};
-use sls_syslog_actors::connection::{ConnectionParts, SyslogConnection};
+use sls_syslog_actors::connection::{ConnectionParts, GapFacts, SyslogConnection};
 use sls_syslog_actors::counters::Counters;
 use sls_syslog_actors::credit::Credits;
 use sls_syslog_actors::messages::*;
@@ -20,24 +21,24 @@ use tokio::time::Instant;
 
 use crate::tools::*;
 
-const PROBATION: Duration = Duration::from_secs(1);
-const TIMEOUT: Duration = Duration::from_secs(20);
+pub const PROBATION: Duration = Duration::from_secs(1);
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
-struct Rig {
-    connection: Addr<SyslogConnection>,
-    receiver: Receiver,
+pub struct Rig {
+    pub connection: Addr<SyslogConnection>,
+    pub receiver: Receiver,
     places: Credits,
-    counters: Arc<Counters>,
-    states: Probed<ReceiverChanged>,
-    settled: Probed<BatchSettled>,
+    pub counters: Arc<Counters>,
+    pub states: Probed<ReceiverChanged>,
+    pub settled: Probed<BatchSettled>,
     report_to: Recipient<BatchSettled>,
-    guard: Probed<ActorEnded>,
-    failed_from: FailedFrom,
-    next: u64,
+    pub guard: Probed<ActorEnded>,
+    pub failed_from: FailedFrom,
+    pub next: u64,
 }
 
 impl Rig {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let receiver = Receiver::new(1, Confirmation::TcpAcked, PROBATION, TIMEOUT);
         let mut config = DestinationConfig::new("127.0.0.1", Protocol::Tcp);
         (config.timeout, config.confirm_after_connect) = (TIMEOUT, PROBATION);
@@ -52,6 +53,11 @@ impl Rig {
             level: Confirmation::TcpAcked,
             mailbox: 16,
             pace: None,
+            gap_facts: GapFacts {
+                project: "project".to_owned(),
+                logstore: "logstore".to_owned(),
+                unix_seconds: Rc::new(|| 1_700_000_000),
+            },
             receiver_changed,
             counters: Arc::clone(&counters),
             logger: no_log(),
@@ -74,35 +80,49 @@ impl Rig {
 
     /// Sends a batch of one piece with so many messages, each of about so many bytes.
     fn send(&mut self, messages: usize, size: usize) -> Sequence {
+        self.send_pieces(&[&vec![size; messages]])
+    }
+
+    /// Sends a batch of these pieces, each with messages of about these sizes.
+    pub fn send_pieces(&mut self, pieces: &[&[usize]]) -> Sequence {
         let sequence = Sequence(self.next);
         self.next += 1;
         let numbers = (SHARD, Epoch(1), Generation(0), sequence);
         let ticket = Ticket::new(numbers, self.failed_from.clone(), self.report_to.clone(), None);
-        let frames: String =
-            (0..messages).map(|n| format!("<14>1 batch {} message {n} {:.>size$}\n", sequence.0, "")).collect();
-        let piece = SendBatch {
-            shard: SHARD,
-            frames: Frames::new(frames.into_bytes(), None, None),
-            messages: messages as u32,
-            failed_from: self.failed_from.clone(),
-            sequence,
-            from: Cursor::new("c0").expect("printable"),
-            first_log: 0,
-            last: Some((ticket, messages as u64)),
-            guard: PieceGuard::none(),
-            credit: self.places.try_take().expect("a place"),
-        };
-        self.connection.try_send(piece).expect("room for as many pieces as there are places");
+        let mut ticket = Some(ticket);
+        let mut sent = 0;
+        for (index, sizes) in pieces.iter().enumerate() {
+            let message = |(n, size): (usize, &usize)| {
+                format!("<14>1 batch {} message {} {}\n", sequence.0, sent + n, ".".repeat(*size))
+            };
+            let frames: String = sizes.iter().enumerate().map(message).collect();
+            let first_log = sent as u64;
+            sent += sizes.len();
+            let is_last = index + 1 == pieces.len();
+            let piece = SendBatch {
+                shard: SHARD,
+                frames: Frames::new(frames.into_bytes(), None, None),
+                messages: sizes.len() as u32,
+                failed_from: self.failed_from.clone(),
+                sequence,
+                from: Cursor::new("c0").expect("printable"),
+                first_log,
+                last: ticket.take_if(|_| is_last).map(|ticket| (ticket, sent as u64)),
+                guard: PieceGuard::none(),
+                credit: self.places.try_take().expect("a place"),
+            };
+            self.connection.try_send(piece).expect("room for as many pieces as there are places");
+        }
         sequence
     }
 
-    async fn delivered(&mut self, sequence: Sequence) {
+    pub async fn delivered(&mut self, sequence: Sequence) {
         let settled = self.settled.next().await;
         assert_eq!(settled.sequence, sequence, "{settled:?}");
         assert!(matches!(settled.outcome, Outcome::Delivered { .. }), "{settled:?}");
     }
 
-    async fn failed(&mut self) -> (Sequence, FailReason) {
+    pub async fn failed(&mut self) -> (Sequence, FailReason) {
         let settled = self.settled.next().await;
         let Outcome::Failed(why) = settled.outcome else { panic!("delivered: {settled:?}") };
         (settled.sequence, why)
@@ -118,7 +138,7 @@ impl Rig {
         self.receiver.messages().into_iter().map(number).collect()
     }
 
-    async fn close(mut self) {
+    pub async fn close(mut self) {
         self.connection.do_send(CloseConnection { deadline: Instant::now() + seconds(30) });
         assert!(!self.guard.next().await.panicked);
         assert_eq!(self.places.free(), self.places.total(), "places have not come back");

@@ -7,5 +7,6 @@ mod coordinator;
 mod fetcher;
 mod formatter;
 mod panics;
+mod set_aside;
 mod tools;
 mod whole;

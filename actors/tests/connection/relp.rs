@@ -1,10 +1,12 @@
 //! The connection over RELP: receivers that answer late, out of order, with refusals, or not at all.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::rig::*;
 use sls_syslog_actors::config::{DestinationConfig, Protocol};
-use sls_syslog_actors::messages::ReceiverState;
+use sls_syslog_actors::messages::{Outcome, ReceiverState};
 use sls_syslog_actors::wire::syslog::relp::{FrameReader, write_frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -89,6 +91,22 @@ impl Session {
         for (number, _) in messages {
             self.answer(*number, b"200 OK").await;
         }
+    }
+
+    /// Answers what comes as `judge` says, until the connection ends; what it took.
+    async fn judge(&mut self, mut judge: impl FnMut(&[u8]) -> bool) -> Vec<Vec<u8>> {
+        let mut taken = Vec::new();
+        while let Some((number, command, data)) = self.frame().await {
+            match command.as_str() {
+                "close" => self.answer(number, b"").await,
+                _ if judge(&data) => {
+                    self.answer(number, b"200 OK").await;
+                    taken.push(data);
+                }
+                _ => self.answer(number, b"500 not this one").await,
+            }
+        }
+        taken
     }
 
     /// Answers everything until the session is closed politely; what came.
@@ -241,9 +259,112 @@ fn a_refusal_is_told_and_all_that_is_unanswered_is_sent_again() {
         assert_eq!(begins_at, 5);
         assert_eq!(
             why,
-            "the receiver refused a message, answering 500 \"\\u{1b}[2Jdisk full\"; it will be sent again with all that \
-             is not answered"
+            "the receiver refused a message, answering 500 \"\\u{1b}[2Jdisk full\", and took a later one; it will be sent \
+             again with all that is not answered"
         );
+    });
+}
+
+/// Serves sessions as `judge` says; what was taken.
+async fn taken_by(receiver: &Receiver, mut judge: impl FnMut(&[u8]) -> bool, taken: &RefCell<Vec<Vec<u8>>>) {
+    loop {
+        let messages = receiver.session().await.judge(&mut judge).await;
+        taken.borrow_mut().extend(messages);
+    }
+}
+
+/// What was taken, without repetitions: numbers, and nothing for a gap record.
+fn first_taken(taken: &[Vec<u8>]) -> Vec<Option<usize>> {
+    let mut seen = BTreeSet::new();
+    let number_of = |message: &Vec<u8>| message.starts_with(b"<14>").then(|| number(message));
+    taken.iter().map(number_of).filter(|number| seen.insert(*number)).collect()
+}
+
+/// In windows of every size: the message may be the last that fits.
+#[test]
+fn a_message_that_is_refused_while_later_ones_are_taken_is_named_by_a_gap_record() {
+    for window in [1, 2, 128] {
+        run(async {
+            let receiver = Receiver::new().await;
+            let settings = DestinationConfig { relp_window: window, ..receiver.config() };
+            let mut rig = Rig::new(&settings);
+            let taken = RefCell::default();
+            let work = async {
+                rig.send(&numbered(0, 10, 100)).await;
+                rig.send(&numbered(10, 10, 100_000)).await;
+                rig.send(&numbered(20, 10, 100)).await;
+                rig.delivered(0..1).await;
+                let (_, outcome) = rig.settled().await;
+                let Outcome::Delivered { refused, .. } = outcome else { panic!("{outcome:?}") };
+                assert_eq!(refused.len(), 1);
+                assert_eq!(refused[0].log, 5);
+                let why =
+                    "the receiver answered 500 \"not this one\" to this message of 100023 bytes, and took a later one";
+                assert!(refused[0].reason.ends_with(why), "{}", refused[0].reason);
+                rig.delivered(2..3).await;
+                assert_eq!(rig.counters.snapshot().messages_refused, 1);
+                rig.close(PATIENCE).await;
+            };
+            let poison = |message: &[u8]| !message.starts_with(b"<14>") || number(message) != 15;
+            tokio::select! {
+                () = taken_by(&receiver, poison, &taken) => {}
+                () = work => {}
+            }
+            // What the last session took is told when it has ended.
+            let expected = (0..30).filter(|n| *n != 15).map(Some);
+            let found: Vec<_> = first_taken(&taken.borrow()).into_iter().flatten().collect();
+            assert!(expected.take(found.len()).eq(found.into_iter().map(Some)));
+        });
+    }
+}
+
+#[test]
+fn a_receiver_that_refuses_everything_for_a_while_has_nothing_set_aside() {
+    run(async {
+        let receiver = Receiver::new().await;
+        let mut rig = Rig::new(&DestinationConfig { relp_window: 16, ..receiver.config() });
+        let mut heard = 0;
+        let full = move |_: &[u8]| {
+            heard += 1;
+            heard > 50
+        };
+        let taken = RefCell::default();
+        let work = async {
+            for batch in 0..10 {
+                rig.send(&numbered(batch * 10, 10, 20_000)).await;
+            }
+            rig.down_with("the receiver refused a message, answering 500 \"not this one\"; it will").await;
+            for batch in 0..10 {
+                assert_eq!(rig.settled().await, (batch, Outcome::Delivered { logs: 10, refused: Vec::new() }));
+            }
+            assert_eq!(rig.counters.snapshot().messages_refused, 0);
+            rig.close(PATIENCE).await;
+        };
+        tokio::select! {
+            () = taken_by(&receiver, full, &taken) => {}
+            () = work => {}
+        }
+    });
+}
+
+/// C3: messages behind one that is not answered are; the time-out starts again with each.
+#[test]
+fn a_receiver_that_answers_in_another_order_is_not_given_up() {
+    run(async {
+        let receiver = Receiver::new().await;
+        let settings = DestinationConfig { timeout: Duration::from_millis(1_000), ..receiver.config() };
+        let mut rig = Rig::new(&settings);
+        rig.send(&numbered(0, 6, 100)).await;
+        let mut session = receiver.session().await;
+        let messages = session.messages(6).await;
+        for message in messages.iter().rev() {
+            tokio::time::sleep(Duration::from_millis(400)).await;
+            rig.nothing_settled();
+            session.confirm(std::slice::from_ref(message)).await;
+        }
+        rig.delivered(0..1).await;
+        assert_eq!(rig.counters.snapshot().connections_cut, 0);
+        rig.close(Duration::ZERO).await;
     });
 }
 

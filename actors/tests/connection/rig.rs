@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use sls_syslog_actors::config::*;
-use sls_syslog_actors::connection::{ConnectionParts, SyslogConnection, shared_pace};
+use sls_syslog_actors::connection::{ConnectionParts, GapFacts, SyslogConnection, shared_pace};
 use sls_syslog_actors::counters::Counters;
 use sls_syslog_actors::credit::Credits;
 use sls_syslog_actors::io::dial::Destination;
@@ -130,6 +130,11 @@ impl Rig {
             level,
             mailbox: 64,
             pace: shared_pace(config),
+            gap_facts: GapFacts {
+                project: "project".to_owned(),
+                logstore: "logstore".to_owned(),
+                unix_seconds: Rc::new(|| 1_700_000_000),
+            },
             receiver_changed,
             counters: Arc::clone(&counters),
             logger,

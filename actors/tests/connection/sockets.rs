@@ -7,6 +7,7 @@ use sls_syslog_actors::config::Protocol;
 use sls_syslog_actors::messages::{Outcome, ReceiverState};
 use sls_syslog_actors::model::ids::Sequence;
 use sls_syslog_actors::ticket::FailReason;
+use sls_syslog_actors::wire::syslog::framing::Deframer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
@@ -341,5 +342,57 @@ fn a_pace_makes_messages_wait_and_drops_none() {
             assert_eq!(number(&buffer[..n]), expected);
         }
         rig.close(PATIENCE).await;
+    });
+}
+
+/// As syslog-ng does above its 64 KiB: reads no further and closes.
+async fn serve_up_to(listener: TcpListener, longest: usize, received: std::rc::Rc<std::cell::RefCell<Vec<Vec<u8>>>>) {
+    loop {
+        let (mut stream, _) = listener.accept().await.expect("accept");
+        let mut deframer = Deframer::new(longest);
+        let mut chunk = vec![0; 16 << 10];
+        'connection: loop {
+            match stream.read(&mut chunk).await {
+                Ok(n) if n > 0 => deframer.push(&chunk[..n]),
+                _ => break,
+            }
+            loop {
+                match deframer.next() {
+                    Ok(Some(message)) => received.borrow_mut().push(message.to_vec()),
+                    Ok(None) => break,
+                    Err(_) => break 'connection,
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_message_that_ends_every_connection_is_set_aside_and_all_behind_it_arrives() {
+    run(async {
+        let (listener, port) = listen().await;
+        let received = std::rc::Rc::default();
+        actix_rt::spawn(serve_up_to(listener, 64 << 10, std::rc::Rc::clone(&received)));
+        let mut settings = config(Protocol::Tcp, port);
+        settings.confirm_after_connect = Duration::from_secs(1);
+        let mut rig = Rig::new(&settings);
+        let mut messages = numbered(0, 10_000, 300);
+        messages[5_000].resize(100_000, b'x');
+        for batch in messages.chunks(2_000) {
+            rig.send(batch).await;
+        }
+        rig.delivered(0..2).await;
+        let (_, outcome) = rig.settled().await;
+        let Outcome::Delivered { refused, .. } = outcome else { panic!("{outcome:?}") };
+        assert_eq!(refused.iter().map(|log| log.log).collect::<Vec<_>>(), [1_000]);
+        rig.delivered(3..5).await;
+        let received = received.borrow();
+        let mut first: Vec<_> =
+            received.iter().filter(|m| m.starts_with(b"<14>1 message")).map(|m| number(m)).collect();
+        let mut seen = std::collections::BTreeSet::new();
+        first.retain(|number| seen.insert(*number));
+        assert!(first.into_iter().eq((0..10_000).filter(|n| *n != 5_000)), "missing, or out of order");
+        assert_eq!(received.iter().filter(|m| m.starts_with(b"<11>1 ")).count(), 1, "gap records");
+        rig.close(Duration::ZERO).await;
     });
 }

@@ -55,9 +55,25 @@ impl Session {
         now(self.relp.poll_closed(&mut cx))
     }
 
+    /// What follows for the connection now, if it ends.
+    fn end(&mut self) -> Option<io::Result<()>> {
+        now(self.relp.poll_closed(&mut Context::from_waker(Waker::noop())))
+    }
+
     fn confirmed(&mut self) -> u64 {
         self.relp.look().unwrap().confirmed
     }
+}
+
+/// Runs a test that needs a clock, which moves as the test says.
+fn with_clock(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.expect("a runtime").block_on(test);
+}
+
+fn refusal(end: Option<io::Result<()>>) -> MessageRefused {
+    let error = end.expect("an end").unwrap_err();
+    error.get_ref().and_then(|inner| inner.downcast_ref()).cloned().unwrap_or_else(|| panic!("{error}"))
 }
 
 /// Five bytes each: `3 abc`.
@@ -160,13 +176,86 @@ fn an_answer_to_half_a_message_is_not_believed() {
 #[test]
 fn a_refusal_is_told_in_the_receivers_words_escaped_and_cut() {
     let mut session = Session::new(128);
-    session.write(b"3 aaa3 bbb").unwrap().unwrap();
+    session.write(b"3 aaa3 bbb3 ccc").unwrap().unwrap();
     let text = format!("500 \u{1b}[31m{}", "no ".repeat(500));
-    let said = format!("2 rsp 6 200 OK\n3 rsp {} {text}\n", text.len());
-    let error = session.hear(said.as_bytes()).expect("an end").unwrap_err().to_string();
+    let said = format!("2 rsp 6 200 OK\n3 rsp {} {text}\n4 rsp 6 200 OK\n", text.len());
+    let refused = refusal(session.hear(said.as_bytes()));
+    assert!(refused.took_later);
+    let error = refused.to_string();
     assert!(error.starts_with("the receiver refused a message, answering 500 "), "{error}");
     assert!(error.contains("[31mno no") && !error.contains('\u{1b}') && error.len() < 400, "{error}");
     assert_eq!(session.confirmed(), 5, "what was answered before stays answered");
+}
+
+#[test]
+fn a_refusal_ends_the_session_once_a_later_message_is_taken_and_all_earlier_ones_are() {
+    for (answers, confirmed) in [
+        (&["2 rsp 6 500 no", "3 rsp 6 200 OK"][..], 0),
+        (&["3 rsp 6 200 OK", "2 rsp 6 500 no"], 0),
+        (&["3 rsp 6 500 no", "2 rsp 6 500 no", "5 rsp 6 200 OK"], 0),
+        (&["3 rsp 6 500 no", "4 rsp 6 200 OK", "2 rsp 6 200 OK"], 5),
+        (&["2 rsp 6 200 OK", "3 rsp 6 200 OK", "4 rsp 6 500 no", "6 rsp 6 200 OK"], 10),
+    ] {
+        let mut session = Session::new(128);
+        session.write(FIVE).unwrap().unwrap();
+        let (last, before) = answers.split_last().unwrap();
+        for answer in before {
+            assert!(session.hear(format!("{answer}\n").as_bytes()).is_none(), "{answers:?}");
+        }
+        let refused = refusal(session.hear(format!("{last}\n").as_bytes()));
+        assert_eq!(refused, MessageRefused { said: "500 \"no\"".to_owned(), took_later: true });
+        assert_eq!(session.confirmed(), confirmed);
+    }
+}
+
+/// A full disk: all that is sent is refused. It ends the session when nothing else may be heard of it.
+#[test]
+fn a_refusal_of_everything_ends_the_session_after_a_while_and_blames_no_message() {
+    with_clock(async {
+        let mut session = Session::new(128);
+        session.write(&FIVE[..10]).unwrap().unwrap();
+        assert!(session.hear(b"2 rsp 6 500 no\n").is_none());
+        tokio::time::advance(10 * AFTER_REFUSAL).await;
+        assert!(session.end().is_none(), "the other one is not answered");
+        assert!(session.hear(b"3 rsp 6 500 no\n").is_none());
+        tokio::time::advance(AFTER_REFUSAL - Duration::from_millis(1)).await;
+        assert!(session.end().is_none());
+        // One more, which starts the time anew.
+        assert_eq!(session.write(&FIVE[10..15]).unwrap().unwrap(), 5);
+        tokio::time::advance(Duration::from_millis(2)).await;
+        assert!(session.hear(b"4 rsp 6 500 no\n").is_none());
+        tokio::time::advance(AFTER_REFUSAL - Duration::from_millis(1)).await;
+        assert!(session.end().is_none());
+        tokio::time::advance(Duration::from_millis(2)).await;
+        assert!(!refusal(session.end()).took_later);
+        assert_eq!(session.confirmed(), 0);
+    });
+}
+
+/// Otherwise it could never be told from a full disk.
+#[test]
+fn one_message_may_follow_a_refused_one_however_small_the_window() {
+    with_clock(async {
+        let mut session = Session::new(1);
+        assert_eq!(session.write(FIVE).unwrap().unwrap(), 5);
+        assert!(session.write(&FIVE[5..]).is_none());
+        assert!(session.hear(b"2 rsp 6 500 no\n").is_none());
+        assert_eq!(session.write(&FIVE[5..]).unwrap().unwrap(), 5);
+        assert!(session.write(&FIVE[10..]).is_none());
+        assert!(session.hear(b"3 rsp 6 500 no\n").is_none());
+        assert!(session.write(&FIVE[10..]).is_none(), "not one after the other, for ever");
+    });
+}
+
+#[test]
+fn every_answer_counts_as_a_sign_of_life() {
+    let mut session = Session::new(128);
+    session.write(FIVE).unwrap().unwrap();
+    for (answers, answer) in ["4 rsp 6 200 OK\n", "3 rsp 6 500 no\n", "6 rsp 6 200 OK\n"].into_iter().enumerate() {
+        assert_eq!(session.relp.answers(), answers as u64);
+        assert!(session.hear(answer.as_bytes()).is_none());
+    }
+    assert_eq!(session.relp.answers(), 3);
 }
 
 #[test]

@@ -1,16 +1,22 @@
 //! The session against examples, and against a naive model of a receiver.
 
+mod trials;
+
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use proptest::prelude::*;
 
+use super::trial::{CUTS, Refusal, UNSUSPECTED_BYTES};
 use super::*;
 
 const PROBATION: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(2);
+const LINGER: Duration = Duration::from_millis(200);
+const SILENCE: Duration = Duration::from_millis(1_200);
+const TRIAL_LINGER: Duration = Duration::from_millis(700);
 
 /// A piece of frames `[u32 length of the frame][u32 message number][fill]`.
 #[derive(Debug)]
@@ -33,6 +39,18 @@ impl Piece for TestPiece {
     fn frame_end(&self, from: usize) -> usize {
         from + frame_len(&self.frames[from..])
     }
+
+    fn may_be_refused(&self) -> bool {
+        let mut rest = &self.frames[..];
+        while !rest.is_empty() {
+            let (frame, behind) = rest.split_at(frame_len(rest));
+            if frame.len() > UNSUSPECTED_BYTES {
+                return true;
+            }
+            rest = behind;
+        }
+        false
+    }
 }
 
 fn frame_len(bytes: &[u8]) -> usize {
@@ -53,7 +71,13 @@ fn frame(number: usize, len: usize) -> Vec<u8> {
 }
 
 fn times() -> SessionTimes {
-    SessionTimes { confirm_after_connect: PROBATION, timeout: TIMEOUT, first_look: LOOK }
+    SessionTimes {
+        confirm_after_connect: PROBATION,
+        timeout: TIMEOUT,
+        first_look: LOOK,
+        linger: LINGER,
+        trials: Some(TrialTimes { silence: SILENCE, linger: TRIAL_LINGER }),
+    }
 }
 
 /// A session with a piece per slice of frame lengths, messages numbered through.
@@ -106,7 +130,8 @@ fn nothing_is_confirmed_before_the_connection_has_stood_open() {
     assert_eq!(settled(&mut session), []);
     assert!(session.is_look_due(start + PROBATION));
     let looked = session.looked(300, start + PROBATION);
-    assert_eq!(looked, Looked { became_ready: true, confirmed_more: true, bytes_confirmed: 300 });
+    let expected = Looked { became_ready: true, confirmed_more: true, bytes_confirmed: 300, passed_over: false };
+    assert_eq!(looked, expected);
     assert_eq!(settled(&mut session), [(0, Settled::Confirmed)]);
     assert!(session.is_empty());
 }
@@ -118,7 +143,7 @@ fn a_cut_on_probation_confirms_nothing_although_all_was_acknowledged() {
     session.opened(start);
     write_all(&mut session, start);
     session.looked(300, start + PROBATION / 2);
-    let cut = session.cut();
+    let cut = session.cut(CutBy::Receiver);
     assert!(cut.on_probation);
     assert_eq!((cut.bytes_unconfirmed, cut.messages_unconfirmed, cut.bytes_confirmed), (300, 3, 0));
     session.opened(start + PROBATION);
@@ -154,7 +179,7 @@ fn after_a_cut_the_first_message_not_wholly_covered_is_sent_again() {
     assert_eq!(write_all(&mut session, start + PROBATION).len(), 600);
     session.looked(450, start + PROBATION);
     assert_eq!(settled(&mut session), [(0, Settled::Confirmed)]);
-    let cut = session.cut();
+    let cut = session.cut(CutBy::Receiver);
     assert_eq!((cut.bytes_confirmed, cut.bytes_unconfirmed, cut.messages_unconfirmed), (100, 200, 2));
     assert!(!cut.on_probation);
     let later = start + 2 * PROBATION;
@@ -267,13 +292,32 @@ fn a_limit_of_messages_is_kept_however_little_the_socket_takes() {
 
 #[derive(Debug, Clone)]
 enum Op {
-    Push { shard: usize, frames: Vec<usize> },
-    Write { most: usize, messages: Option<u32> },
+    Push {
+        shard: usize,
+        frames: Vec<usize>,
+    },
+    Write {
+        most: usize,
+        messages: Option<u32>,
+    },
     Wait(u64),
-    Look { percent: u64 },
-    Cut,
+    Look {
+        percent: u64,
+    },
+    Cut {
+        by_receiver: bool,
+    },
     Open,
-    Supersede { shard: usize, newest: u64 },
+    /// Connections that are silent long enough, and that the receiver ends when something was written.
+    Trials(usize),
+    /// The receiver answers that it does not take the next message.
+    Refuse {
+        took_later: bool,
+    },
+    Supersede {
+        shard: usize,
+        newest: u64,
+    },
     Sweep,
 }
 
@@ -285,7 +329,9 @@ fn op() -> impl Strategy<Value = Op> {
             .prop_map(|(most, messages)| Op::Write { most, messages }),
         3 => (1..1500_u64).prop_map(Op::Wait),
         5 => (0..=100_u64).prop_map(|percent| Op::Look { percent }),
-        1 => Just(Op::Cut),
+        1 => any::<bool>().prop_map(|by_receiver| Op::Cut { by_receiver }),
+        1 => (1..6_usize).prop_map(Op::Trials),
+        1 => any::<bool>().prop_map(|took_later| Op::Refuse { took_later }),
         3 => Just(Op::Open),
         1 => (0..2_usize, 0..4_u64).prop_map(|(shard, newest)| Op::Supersede { shard, newest }),
         2 => Just(Op::Sweep),
@@ -305,6 +351,12 @@ struct Naive {
     wire: Option<Wire>,
     /// Messages that a look at an open, proven connection covered.
     covered: BTreeSet<usize>,
+    /// Messages in whose place such a look covered something else.
+    named: BTreeSet<usize>,
+    /// The message that connections have carried alone, and how many of them the receiver has ended.
+    alone: Option<(usize, u32)>,
+    /// The message that was refused last while a later one was taken.
+    refused: Option<usize>,
     settled: Vec<(usize, Settled)>,
 }
 
@@ -312,14 +364,24 @@ struct Wire {
     bytes: Vec<u8>,
     acked: u64,
     opened_at: Instant,
+    /// How long it was silent.
+    silent_for: Duration,
     ready: bool,
 }
 
+/// What goes in the place of a message has its number and this.
+const GAP: usize = 1_000_000;
+
 impl Naive {
-    fn new() -> Self {
+    fn new(answers: bool) -> Self {
         let cell = || Rc::new(Cell::new(u64::MAX));
+        let mut times = times();
+        if answers {
+            times.linger = Duration::ZERO;
+            times.trials = Some(TrialTimes { silence: SILENCE, linger: Duration::ZERO });
+        }
         Self {
-            session: Session::new(times()),
+            session: Session::new(times),
             now: Instant::now(),
             pieces: Vec::new(),
             piece_of: Vec::new(),
@@ -328,6 +390,9 @@ impl Naive {
             superseded: Vec::new(),
             wire: None,
             covered: BTreeSet::new(),
+            named: BTreeSet::new(),
+            alone: None,
+            refused: None,
             settled: Vec::new(),
         }
     }
@@ -362,6 +427,9 @@ impl Naive {
                 let Some(write) = self.session.next_write(messages) else { return };
                 assert!(!write.bytes.is_empty());
                 let taken = write.bytes.len().min(most);
+                if wire.bytes.is_empty() {
+                    wire.silent_for = self.now - wire.opened_at;
+                }
                 wire.bytes.extend(&write.bytes[..taken]);
                 self.session.wrote(taken, self.now);
                 if !wire.ready {
@@ -372,24 +440,41 @@ impl Naive {
             Op::Wait(ms) => self.now += Duration::from_millis(ms),
             Op::Look { percent } => {
                 let Some(wire) = self.wire.as_mut() else { return };
-                let open_for = self.now - wire.opened_at;
                 wire.acked = wire.acked.max(wire.bytes.len() as u64 * percent / 100);
-                wire.ready |= open_for >= PROBATION;
-                if wire.ready {
-                    self.covered.extend(whole_messages(&wire.bytes[..wire.acked as usize]));
-                }
-                self.session.looked(wire.acked, self.now);
+                self.look();
             }
-            Op::Cut => {
-                if let Some(wire) = self.wire.take() {
-                    self.check_wire(&wire.bytes);
-                    self.session.cut();
+            Op::Cut { by_receiver } => self.cut(if by_receiver { CutBy::Receiver } else { CutBy::Other }),
+            Op::Trials(count) => {
+                for _ in 0..count {
+                    self.apply(Op::Open);
+                    self.apply(Op::Wait(SILENCE.as_millis() as u64));
+                    self.apply(Op::Look { percent: 0 });
+                    self.apply(Op::Write { most: usize::MAX, messages: None });
+                    self.apply(Op::Cut { by_receiver: true });
                 }
+            }
+            Op::Refuse { took_later } => {
+                let Some(wire) = self.wire.as_mut() else { return };
+                let ends: u64 = wire.acked;
+                let (mut border, mut next) = (0, None);
+                for (number, len) in frames_of(&wire.bytes) {
+                    if border >= ends {
+                        next = Some(number);
+                        break;
+                    }
+                    border += len as u64;
+                }
+                let Some(number) = next else { return };
+                wire.acked = border;
+                self.look();
+                self.cut(CutBy::Answer { said: String::new(), took_later });
+                self.refused = took_later.then_some(number);
             }
             Op::Open => {
                 if self.wire.is_none() {
                     self.session.opened(self.now);
-                    self.wire = Some(Wire { bytes: Vec::new(), acked: 0, opened_at: self.now, ready: false });
+                    let (opened_at, silent_for) = (self.now, Duration::ZERO);
+                    self.wire = Some(Wire { bytes: Vec::new(), acked: 0, opened_at, silent_for, ready: false });
                 }
             }
             Op::Supersede { shard, newest } => {
@@ -405,12 +490,55 @@ impl Naive {
         }
     }
 
+    fn look(&mut self) {
+        let Some(wire) = self.wire.as_mut() else { return };
+        wire.ready |= self.now - wire.opened_at >= PROBATION;
+        if wire.ready {
+            for message in whole_messages(&wire.bytes[..wire.acked as usize]) {
+                match message.checked_sub(GAP) {
+                    Some(named) => self.named.insert(named),
+                    None => self.covered.insert(message),
+                };
+            }
+        }
+        self.session.looked(wire.acked, self.now);
+    }
+
+    fn cut(&mut self, by: CutBy) {
+        let Some(wire) = self.wire.take() else { return };
+        self.check_wire(&wire.bytes);
+        let carried: Vec<_> = frames_of(&wire.bytes).collect();
+        let counts = by == CutBy::Receiver && wire.silent_for >= SILENCE;
+        self.alone = match (carried.as_slice(), self.alone) {
+            ([], before) => before,
+            ([(one, _)], Some((message, cuts))) if *one == message => Some((*one, cuts + u32::from(counts))),
+            ([(one, _)], _) => Some((*one, u32::from(counts))),
+            _ => None,
+        };
+        let refused_now = match by {
+            CutBy::Answer { took_later: true, .. } => self.refused,
+            _ => None,
+        };
+        self.session.cut(by);
+        let Some(refused) = self.session.refused() else { return };
+        let message = message_number(&refused.piece.frames[refused.at..]);
+        match refused.how {
+            Refusal::Cuts => {
+                let (alone, cuts) = self.alone.expect("nothing was ever carried alone");
+                assert!(alone == message && cuts >= CUTS, "{message} is given up, but {:?}", self.alone);
+            }
+            Refusal::Answer(_) => assert_eq!(refused_now, Some(message), "given up, but refused less than twice"),
+        }
+        self.session.substitute(frame(GAP + message, 60));
+    }
+
     fn check_settled(&mut self, piece: usize, how: Settled) {
         assert!(self.settled.iter().all(|(id, _)| *id != piece), "piece {piece} was settled twice");
         match how {
             Settled::Superseded => assert!(self.is_superseded(piece), "piece {piece} was dropped without cause"),
             Settled::Confirmed => {
-                let missing: Vec<_> = self.pieces[piece].iter().filter(|m| !self.covered.contains(m)).collect();
+                let is_missing = |m: &&usize| !self.covered.contains(m) && !self.named.contains(m);
+                let missing: Vec<_> = self.pieces[piece].iter().filter(is_missing).collect();
                 assert!(missing.is_empty(), "piece {piece} is confirmed, but nobody saw {missing:?}");
                 let earlier_open = (0..piece)
                     .find(|id| !self.is_superseded(*id) && self.settled.iter().all(|(settled, _)| settled != id));
@@ -423,12 +551,13 @@ impl Naive {
     /// One connection's bytes: whole messages (the last may be cut), ascending, and none is left out that is neither
     /// covered nor superseded.
     fn check_wire(&self, bytes: &[u8]) {
-        let sent = numbers(bytes);
+        let sent: Vec<_> = numbers(bytes).into_iter().map(|number| number % GAP).collect();
         assert!(sent.windows(2).all(|w| w[0] < w[1]), "out of order: {sent:?}");
         let Some(last) = sent.last() else { return };
         let sent: BTreeSet<_> = sent.iter().copied().collect();
         for message in 0..*last {
-            let excused = self.covered.contains(&message) || self.is_superseded(self.piece_of[message]);
+            let is_done = self.covered.contains(&message) || self.named.contains(&message);
+            let excused = is_done || self.is_superseded(self.piece_of[message]);
             assert!(excused || sent.contains(&message), "message {message} was left out: {sent:?}");
         }
     }
@@ -436,11 +565,11 @@ impl Naive {
     fn finish(&mut self) {
         self.apply(Op::Sweep);
         self.apply(Op::Open);
-        self.apply(Op::Wait(1_000));
         for _ in 0..10_000 {
             if self.settled.len() == self.pieces.len() {
                 break;
             }
+            self.apply(Op::Wait(700));
             self.apply(Op::Look { percent: 100 });
             self.apply(Op::Write { most: usize::MAX, messages: None });
             self.apply(Op::Sweep);
@@ -450,6 +579,15 @@ impl Naive {
             self.check_wire(&wire.bytes);
         }
     }
+}
+
+/// Number and length of the frames that begin in `bytes`.
+fn frames_of(mut bytes: &[u8]) -> impl Iterator<Item = (usize, usize)> {
+    std::iter::from_fn(move || {
+        let frame = (bytes.len() >= 8).then(|| (message_number(bytes), frame_len(bytes)))?;
+        bytes = &bytes[frame.1.min(bytes.len())..];
+        Some(frame)
+    })
 }
 
 fn whole_messages(mut bytes: &[u8]) -> Vec<usize> {
@@ -467,8 +605,11 @@ proptest! {
     /// Whatever is written, looked at, cut and superseded: nothing is confirmed that was not covered, nothing is left
     /// out, order is kept, and every piece is settled once.
     #[test]
-    fn no_history_confirms_what_was_not_covered_or_leaves_a_message_out(ops in prop::collection::vec(op(), 0..80)) {
-        let mut naive = Naive::new();
+    fn no_history_confirms_what_was_not_covered_or_leaves_a_message_out(
+        ops in prop::collection::vec(op(), 0..80),
+        answers: bool,
+    ) {
+        let mut naive = Naive::new(answers);
         for op in ops {
             naive.apply(op);
         }

@@ -636,7 +636,8 @@ impl Renderer {
 /// Reserves memory for a frame, which `out` has already if it was given with room for `limit` bytes, unless the frame is
 /// longer than that and alone: then no more than it needs.
 #[inline]
-fn make_room(frame_len: usize, rendered: &Rendered, out: &mut Vec<u8>) {
+fn make_room(frame_len: usize, rendered: &mut Rendered, out: &mut Vec<u8>) {
+    rendered.longest = rendered.longest.max(frame_len);
     if rendered.messages == 0 { out.reserve_exact(frame_len) } else { out.reserve(frame_len) }
 }
 

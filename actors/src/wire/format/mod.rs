@@ -87,6 +87,8 @@ impl From<&DestinationConfig> for RenderSettings {
 pub struct Rendered {
     /// Messages written.
     pub messages: u32,
+    /// Length of the longest frame among them, or more.
+    pub longest: usize,
     /// Logs that these messages stand for.
     pub logs: u64,
     /// Log groups whose end was reached.

@@ -407,6 +407,9 @@ proptest! {
     fn pieces_make_the_same_bytes_whatever_the_limit(list in any_list(), settings in any_settings(), limit in 0_usize..20_000) {
         let raw = list.encode_to_vec();
         let (expected, total) = whole(Renderer::new(settings.clone()), &raw);
+        let frames = std::iter::successors(Some(0), |at| Some(at + next_frame(settings.framing, &expected[*at..])?.0));
+        let borders: Vec<_> = frames.collect();
+        prop_assert_eq!(total.longest, borders.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0));
         let (mut renderer, mut position) = (Renderer::new(settings), Position::of(batch()));
         let (mut pieces, mut sum) = (Vec::new(), Rendered::default());
         while !sum.done {
@@ -417,6 +420,7 @@ proptest! {
             pieces.extend_from_slice(&piece[4..]);
             sum = Rendered {
                 messages: sum.messages + rendered.messages,
+                longest: sum.longest.max(rendered.longest),
                 logs: sum.logs + rendered.logs,
                 log_groups: sum.log_groups + rendered.log_groups,
                 done: rendered.done,
