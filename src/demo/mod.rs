@@ -7,7 +7,6 @@ mod proof;
 use std::fmt;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -210,9 +209,9 @@ fn serve_receiver(certs: &Path, checker: SharedChecker) -> Result<receiver::Runn
 struct Judge(SharedChecker);
 
 impl receiver::Sink for Judge {
-    fn message(&mut self, _from: SocketAddr, message: &[u8]) -> ControlFlow<()> {
+    fn message(&mut self, _from: SocketAddr, message: &[u8]) -> receiver::Taken {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).message(message);
-        ControlFlow::Continue(())
+        receiver::Taken::Yes
     }
 
     fn trouble(&mut self, from: SocketAddr, what: &str) {

@@ -30,7 +30,7 @@ use crate::exit;
 use check::{Checker, Keys, Verdict};
 use output::{Output, OutputFormat};
 use relp::RelpFaults;
-use serve::{Limits, Options, Running, Sink, Totals, Transport};
+use serve::{Limits, Options, Running, Sink, Taken, Totals, Transport};
 
 /// What `--help` says of `--check`.
 pub const CHECK_HELP: &str = "\
@@ -84,6 +84,12 @@ pub struct ReceiverArgs {
     /// relp: answers 500 to the N-th message, once
     #[arg(long, value_name = "N")]
     relp_refuse: Option<u64>,
+    /// relp: answers 500 to the first N messages, as if the disk were full
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    relp_refuse_first: u64,
+    /// relp: answers 500 to each message of more than this many bytes
+    #[arg(long, value_name = "BYTES")]
+    relp_refuse_longer: Option<usize>,
     /// relp: ends every session after N messages
     #[arg(long, value_name = "N")]
     relp_serverclose_after: Option<u64>,
@@ -217,11 +223,17 @@ fn receive(args: &ReceiverArgs) -> Result<bool, String> {
             FramingArg::OctetCounting => Some(Framing::OctetCounting),
         },
         relp: match args.protocol {
-            Protocol::Relp | Protocol::RelpTls => {
-                Some(RelpFaults { refuse: args.relp_refuse, serverclose_after: args.relp_serverclose_after })
-            }
-            _ if args.relp_refuse.or(args.relp_serverclose_after).is_some() => {
-                return Err("--relp-refuse and --relp-serverclose-after need --protocol relp or relp+tls".to_owned());
+            Protocol::Relp | Protocol::RelpTls => Some(RelpFaults {
+                refuse: args.relp_refuse,
+                refuse_first: args.relp_refuse_first,
+                refuse_longer: args.relp_refuse_longer,
+                serverclose_after: args.relp_serverclose_after,
+            }),
+            _ if args.relp_refuse.or(args.relp_serverclose_after).is_some()
+                || args.relp_refuse_longer.is_some()
+                || args.relp_refuse_first > 0 =>
+            {
+                return Err("the options that begin with --relp- need --protocol relp or relp+tls".to_owned());
             }
             Protocol::Udp | Protocol::Tcp | Protocol::Tls => None,
         },
@@ -332,9 +344,9 @@ struct Report {
 }
 
 impl Sink for Report {
-    fn message(&mut self, from: SocketAddr, message: &[u8]) -> ControlFlow<()> {
+    fn message(&mut self, from: SocketAddr, message: &[u8]) -> Taken {
         if self.left == 0 {
-            return ControlFlow::Break(());
+            return Taken::No;
         }
         self.left -= 1;
         if let Some(checker) = &self.checker {
@@ -344,12 +356,14 @@ impl Sink for Report {
             && let Err(e) = output.write(from, message)
         {
             eprintln!("error: cannot write the output: {e}");
-            return ControlFlow::Break(());
+            // Nor anything behind it.
+            self.left = 0;
+            return Taken::No;
         }
         if let Some(print) = &mut self.print {
             let _ = print_escaped(print, message);
         }
-        if self.left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        if self.left == 0 { Taken::AsLast } else { Taken::Yes }
     }
 
     fn trouble(&mut self, from: SocketAddr, what: &str) {

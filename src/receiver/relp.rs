@@ -9,7 +9,7 @@ use sls_syslog_actors::wire::syslog::relp::{
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::serve::{Held, READ_BYTES, Server};
+use super::serve::{Held, READ_BYTES, Server, Taken};
 
 const SOFTWARE: &str = concat!("sls-syslog-receiver,", env!("CARGO_PKG_VERSION"));
 /// How long the other end may take to close after we did; otherwise it might never read our last answers.
@@ -20,8 +20,27 @@ const LINGER: Duration = Duration::from_secs(1);
 pub struct RelpFaults {
     /// Answers 500 to this message, counted from 1 over all sessions, once.
     pub refuse: Option<u64>,
+    /// Answers 500 to the first so many messages.
+    pub refuse_first: u64,
+    /// Answers 500 to each message of more bytes than this.
+    pub refuse_longer: Option<usize>,
     /// Ends each session after so many messages.
     pub serverclose_after: Option<u64>,
+}
+
+impl RelpFaults {
+    /// The option for which the `count`-th message is refused.
+    fn refuses(&self, count: u64, message: &[u8]) -> Option<&'static str> {
+        if self.refuse == Some(count) {
+            Some("--relp-refuse")
+        } else if count <= self.refuse_first {
+            Some("--relp-refuse-first")
+        } else if self.refuse_longer.is_some_and(|longest| message.len() > longest) {
+            Some("--relp-refuse-longer")
+        } else {
+            None
+        }
+    }
 }
 
 /// One session.
@@ -128,20 +147,22 @@ impl Server {
                 (b"syslog", true) => {
                     let count = self.relp_messages.get() + 1;
                     self.relp_messages.set(count);
-                    if faults.refuse == Some(count) {
-                        write_frame(out, frame.number, "rsp", b"500 refused, as --relp-refuse asks");
+                    if let Some(option) = faults.refuses(count, frame.data) {
+                        write_frame(out, frame.number, "rsp", format!("500 refused, as {option} asks").as_bytes());
                         continue;
                     }
                     session.messages += 1;
                     self.totals.messages.fetch_add(1, Ordering::Relaxed);
                     self.totals.message_bytes.fetch_add(frame.data.len() as u64, Ordering::Relaxed);
-                    if sink.message(from, frame.data).is_break() {
-                        // It may have been the last one wanted, or could not be written: it is not answered.
+                    let taken = sink.message(from, frame.data);
+                    if taken != Taken::No {
+                        write_head(out, frame.number, "rsp", 6);
+                        out.extend_from_slice(b"200 OK\n");
+                    }
+                    if taken != Taken::Yes {
                         self.broken.notify_one();
                         return Ok(Next::Read);
                     }
-                    write_head(out, frame.number, "rsp", 6);
-                    out.extend_from_slice(b"200 OK\n");
                     if faults.serverclose_after == Some(session.messages) {
                         return Ok(Next::ServerClose);
                     }
@@ -176,7 +197,7 @@ mod tests {
     use std::ops::ControlFlow;
     use std::sync::{Arc, Mutex};
 
-    use super::super::serve::{Limits, Options, Running, Sink, Transport, serve};
+    use super::super::serve::{Limits, Options, Running, Sink, Taken, Transport, serve};
     use super::*;
 
     /// Keeps what it is given; what was settled is what a sender may be told of.
@@ -184,9 +205,13 @@ mod tests {
     struct Kept(Arc<Mutex<(Vec<Vec<u8>>, usize)>>);
 
     impl Sink for Kept {
-        fn message(&mut self, _: SocketAddr, message: &[u8]) -> ControlFlow<()> {
-            self.0.lock().unwrap().0.push(message.to_vec());
-            ControlFlow::Continue(())
+        fn message(&mut self, _: SocketAddr, message: &[u8]) -> Taken {
+            let kept = &mut self.0.lock().unwrap().0;
+            if kept.last().is_some_and(|last| last == b"last") {
+                return Taken::No;
+            }
+            kept.push(message.to_vec());
+            if message == b"last" { Taken::AsLast } else { Taken::Yes }
         }
 
         fn trouble(&mut self, _: SocketAddr, what: &str) {
@@ -263,12 +288,33 @@ mod tests {
 
     #[test]
     fn faults_come_as_asked_for() {
-        let faults = RelpFaults { refuse: Some(2), serverclose_after: Some(2) };
+        let faults = RelpFaults { refuse: Some(2), serverclose_after: Some(2), ..RelpFaults::default() };
         let (running, kept, mut client) = start(faults);
         writeln!(client, "{OPEN}2 syslog 1 a\n3 syslog 1 b\n4 syslog 1 c\n5 syslog 1 d").unwrap();
         let refused = "3 rsp 34 500 refused, as --relp-refuse asks\n";
         assert_eq!(rest(client), opened() + "2 rsp 6 200 OK\n" + refused + "4 rsp 6 200 OK\n0 serverclose 0\n");
         assert_eq!(kept.0.lock().unwrap().0, [b"a".to_vec(), b"c".to_vec()]);
+        running.stop();
+    }
+
+    #[test]
+    fn long_messages_are_refused_and_the_first_ones_whatever_they_are() {
+        let faults = RelpFaults { refuse_first: 2, refuse_longer: Some(3), ..RelpFaults::default() };
+        let (running, kept, mut client) = start(faults);
+        writeln!(client, "{OPEN}2 syslog 1 a\n3 syslog 1 b\n4 syslog 3 ccc\n5 syslog 4 dddd\n6 close 0").unwrap();
+        let first = |n: u32| format!("{n} rsp 40 500 refused, as --relp-refuse-first asks\n");
+        let long = "5 rsp 41 500 refused, as --relp-refuse-longer asks\n";
+        assert_eq!(rest(client), opened() + &first(2) + &first(3) + "4 rsp 6 200 OK\n" + long + "6 rsp 0\n");
+        assert_eq!(kept.0.lock().unwrap().0, [b"ccc".to_vec()]);
+        running.stop();
+    }
+
+    #[test]
+    fn the_last_message_that_is_wanted_is_answered_and_none_behind_it() {
+        let (running, kept, mut client) = start(RelpFaults::default());
+        writeln!(client, "{OPEN}2 syslog 1 a\n3 syslog 4 last\n4 syslog 1 b").unwrap();
+        assert_eq!(rest(client), opened() + "2 rsp 6 200 OK\n3 rsp 6 200 OK\n0 serverclose 0\n");
+        assert_eq!(kept.0.lock().unwrap().0, [b"a".to_vec(), b"last".to_vec()]);
         running.stop();
     }
 

@@ -78,10 +78,21 @@ impl Default for Limits {
     }
 }
 
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// It was taken.
+    Yes,
+    /// It was taken, and the receiver ends: it was the last one wanted.
+    AsLast,
+    /// It was not taken, and the receiver ends.
+    No,
+}
+
 /// Takes what was received, on the receiver's thread.
 pub trait Sink: Send + 'static {
-    /// One message without its framing. `Break` ends the receiver.
-    fn message(&mut self, from: SocketAddr, message: &[u8]) -> ControlFlow<()>;
+    /// One message without its framing.
+    fn message(&mut self, from: SocketAddr, message: &[u8]) -> Taken;
     /// A connection that had to be closed, or was cut within a message.
     fn trouble(&mut self, from: SocketAddr, what: &str);
     /// There is nothing more to read at the moment: time to flush.
@@ -348,7 +359,7 @@ impl Server {
                 Ok(Some(message)) => {
                     messages += 1;
                     bytes += message.len() as u64;
-                    if sink.message(from, message).is_break() {
+                    if sink.message(from, message) != Taken::Yes {
                         self.broken.notify_one();
                         break Ok(());
                     }
@@ -384,7 +395,7 @@ impl Server {
                 self.totals.bytes.fetch_add(n as u64, Ordering::Relaxed);
                 self.totals.messages.fetch_add(1, Ordering::Relaxed);
                 self.totals.message_bytes.fetch_add(n as u64, Ordering::Relaxed);
-                if self.sink.borrow_mut().message(from, &buffer[..n]).is_break() {
+                if self.sink.borrow_mut().message(from, &buffer[..n]) != Taken::Yes {
                     self.broken.notify_one();
                     return;
                 }

@@ -94,7 +94,7 @@ fn rsyslog_over_udp() {
 
 #[test]
 fn syslog_ng_over_tls() {
-    let Some(daemon) = syslog_ng(free_port()) else { return };
+    let Some(daemon) = syslog_ng(true, 2 << 20, free_port()) else { return };
     let path = |name: &str| daemon.folder.path().join(name).to_str().unwrap().to_owned();
     let (ca, cert, key) = (path("ca.pem"), path("client.pem"), path("client-key.pem"));
     let settings = [

@@ -14,6 +14,7 @@ mod outage;
 mod peers;
 mod refusals;
 mod relp;
+mod set_aside;
 mod settings;
 mod takeover;
 

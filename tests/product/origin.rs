@@ -212,7 +212,7 @@ fn a_file_of_rsyslog_with_the_field_escaped() {
 
 #[test]
 fn a_file_of_syslog_ng() {
-    let Some(daemon) = syslog_ng(free_port()) else { return };
+    let Some(daemon) = syslog_ng(true, 2 << 20, free_port()) else { return };
     let path = |name: &str| daemon.folder.path().join(name).to_str().unwrap().to_owned();
     let (ca, cert, key) = (path("ca.pem"), path("client.pem"), path("client-key.pem"));
     let settings = [

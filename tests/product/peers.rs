@@ -117,12 +117,23 @@ pub fn rsyslog(input: Input, port: u16) -> Option<Daemon> {
     Some(Daemon { _process: process, folder, port, received: read_json_lines })
 }
 
-/// syslog-ng's `syslog()` over TLS with a client certificate, if it is installed.
-pub fn syslog_ng(port: u16) -> Option<Daemon> {
+/// syslog-ng's `syslog()`, which counts octets, if it is installed: over TCP, or TLS with a client certificate. It ends a
+/// connection on which it is sent a message of more than `longest` bytes.
+pub fn syslog_ng(tls: bool, longest: usize, port: u16) -> Option<Daemon> {
     let root = peer("SLS_SYSLOG_TEST_SYSLOG_NG")?;
     let folder = Folder::new("syslog-ng");
     write_certificates(folder.path());
-    let config = include_str!("../peers/syslog-ng.conf").replace("@PORT@", &port.to_string());
+    let transport = match tls {
+        true => {
+            "transport(\"tls\") tls(cert-file(\"@DIR@/server.pem\") key-file(\"@DIR@/server-key.pem\") \
+             ca-file(\"@DIR@/ca.pem\") peer-verify(required-trusted))"
+        }
+        false => "transport(\"tcp\")",
+    };
+    let config = include_str!("../peers/syslog-ng.conf")
+        .replace("@PORT@", &port.to_string())
+        .replace("@LONGEST@", &longest.to_string())
+        .replace("@TRANSPORT@", transport);
     let file = write_config(&folder, &config);
     let (library, modules) = (folder_of(&root, "libsyslog-ng-"), folder_of(&root, "libafsocket.so"));
     let mut command = Command::new(root.join("usr/sbin/syslog-ng"));

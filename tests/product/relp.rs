@@ -61,6 +61,38 @@ fn a_message_that_is_refused_once_is_told_and_delivered_later() {
     assert_eq!(summary["missing"], 0, "{summary}");
 }
 
+/// A full disk: nothing is wrong with any message.
+#[test]
+fn a_receiver_that_refuses_everything_for_a_while_has_nothing_set_aside() {
+    let hub = Hub::start(SHARDS);
+    hub.put_numbered(0..LOGS_PER_SHARD, 100);
+    let receiver = Receiver::start(&["--mode", "check", "--protocol", "relp", "--relp-refuse-first", "300"]);
+    let forwarder = Forwarder::start(&hub, receiver.address, "relp", &[]);
+    hub.wait_until_committed();
+    let output = forwarder.stop();
+    assert!(!output.contains("message-refused"), "a message was set aside");
+    let summary = receiver.finish();
+    assert_eq!(summary["unique"], u64::from(SHARDS) * LOGS_PER_SHARD, "{summary}");
+    for nothing in ["missing", "gap_records"] {
+        assert_eq!(summary[nothing], 0, "{summary}");
+    }
+    // What was in flight when there was room again, behind what had just been refused.
+    assert!(summary["out_of_order"].as_u64().unwrap() < 128, "{summary}");
+}
+
+#[test]
+fn a_receiver_that_ends_after_so_many_messages_has_answered_the_last() {
+    const LOGS: u64 = 100;
+    let hub = Hub::start(1);
+    hub.put_numbered(0..LOGS, 10);
+    let mut receiver = Receiver::start(&["--mode", "check", "--protocol", "relp", "--count", "100"]);
+    let forwarder = Forwarder::start(&hub, receiver.address, "relp", &[]);
+    hub.wait_until_committed();
+    assert!(receiver.process.wait().success());
+    assert_eq!(receiver.process.farewell()["unique"], LOGS);
+    forwarder.stop();
+}
+
 /// TCP's acknowledgement cannot promise this: the receiver dies with messages unread in its socket.
 #[test]
 fn a_receiver_that_is_killed_has_kept_all_that_it_answered() {
