@@ -93,7 +93,8 @@ impl ForwarderBuilder {
     }
 
     /// Hands pieces of frames to the application instead of sending them. The recipient's mailbox has to hold
-    /// `mailbox.connection` messages per worker; it settles the tickets.
+    /// `mailbox.connection` messages per worker. Each piece is confirmed ([`SendBatch::confirmed`]) or dropped, which
+    /// fails its batch: it is pulled again.
     #[must_use]
     pub fn deliver_to(mut self, output: Recipient<SendBatch>) -> Self {
         self.own_output = Some(output);

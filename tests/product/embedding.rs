@@ -4,15 +4,20 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::process::Command;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler};
 use sls_syslog_actors::config::{Credentials, DestinationConfig, ForwarderConfig, Framing, Protocol, SourceConfig};
+use sls_syslog_actors::error::ForwarderError;
+use sls_syslog_actors::event::{Code, ForwarderEvent};
 use sls_syslog_actors::forwarder::{Forwarder, ForwarderHandle};
+use sls_syslog_actors::io::system_ports::SystemPorts;
 use sls_syslog_actors::messages::SendBatch;
+use sls_syslog_actors::placement::Placement;
 use sls_syslog_actors::wire::syslog::framing::next_frame;
 
-use crate::harness::{Process, Receiver, SECRET, eventually};
+use crate::harness::{Process, Receiver, SECRET, eventually, for_a_while};
 use crate::hub::{ENDPOINT, Hub, KEY_ID, LOGSTORE, PROJECT};
 
 const LOGS_PER_SHARD: u64 = 500;
@@ -69,7 +74,7 @@ fn two_forwarders_live_in_one_system_and_end_without_it() {
     }
 }
 
-/// Counts messages and settles each batch with its last piece.
+/// Keeps messages; a batch is delivered when its last piece is confirmed.
 struct OwnOutput {
     messages: Rc<RefCell<Vec<Vec<u8>>>>,
 }
@@ -87,9 +92,7 @@ impl Handler<SendBatch> for OwnOutput {
             self.messages.borrow_mut().push(rest[message].to_vec());
             rest = &rest[length..];
         }
-        if let Some((ticket, logs)) = piece.last {
-            ticket.delivered(logs);
-        }
+        piece.confirmed();
     }
 }
 
@@ -162,4 +165,59 @@ fn example(name: &str) -> PathBuf {
         assert!(built.success(), "the examples do not build");
     }
     path
+}
+
+/// Keeps what it is told.
+struct Listener(Rc<RefCell<Vec<ForwarderEvent>>>);
+
+impl Actor for Listener {
+    type Context = Context<Self>;
+}
+
+impl Handler<ForwarderEvent> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, event: ForwarderEvent, _: &mut Context<Self>) {
+        self.0.borrow_mut().push(event);
+    }
+}
+
+/// L9 for an application: its forwarder's worker stands still. The handle ends with the error, the heartbeats end, and the
+/// application goes on. (What blocks here stands for any code that never returns to the worker's thread.)
+#[test]
+fn l9_a_worker_that_hangs_ends_the_handle_and_the_heartbeats_and_nothing_else() {
+    let hub = Hub::start(1);
+    hub.put_numbered(0..LOGS_PER_SHARD, 50);
+    let receiver = Receiver::start(&["--mode", "check"]);
+    let (release, hold) = std::sync::mpsc::channel::<()>();
+    let told = Rc::new(RefCell::new(Vec::new()));
+    actix_rt::System::new().block_on(async {
+        let config = config(&hub, "hanging", receiver.address.port());
+        let ports = Arc::new(SystemPorts::new(&config).expect("settings that work"));
+        let placement = Placement::threads(1).expect("threads");
+        let Placement::Threads { workers, .. } = &placement else { unreachable!("threads were asked for") };
+        let worker = workers[0].handle();
+        let forwarder = Forwarder::builder(config)
+            .events(Listener(Rc::clone(&told)).start().recipient())
+            .outside(ports, placement)
+            .start()
+            .expect("starts");
+        tokio::time::timeout(Duration::from_secs(60), until_delivered(&forwarder, LOGS_PER_SHARD))
+            .await
+            .expect("delivered in time");
+        worker.spawn_fn(move || assert!(hold.recv().is_err(), "released by drop"));
+        let ended = tokio::time::timeout(Duration::from_secs(55), forwarder.ended()).await.expect("it ends");
+        assert!(matches!(ended, Err(ForwarderError::WorkerHung { worker: 0 })), "{ended:?}");
+        assert!(forwarder.status().await.is_none(), "nothing answers after the end");
+        actix_rt::spawn(async {}).await.expect("the System runs on");
+        let told = told.borrow();
+        assert!(told.iter().any(|event| matches!(event, ForwarderEvent::Trouble { code: Code::WorkerHung, .. })));
+        assert_eq!(told.last(), Some(&ForwarderEvent::Ended));
+    });
+    let heartbeats = || hub.logstore()["groups"]["hanging"]["heartbeats"].as_u64();
+    let silent = heartbeats();
+    for_a_while(Duration::from_secs(3));
+    assert_eq!(heartbeats(), silent, "somebody else may have its shards");
+    drop(release);
+    assert_eq!(receiver.finish()["missing"], 0);
 }

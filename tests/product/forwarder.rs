@@ -1,6 +1,7 @@
 //! `sls-syslog run` as a process, with the quick settings that tests want.
 
 use std::net::SocketAddr;
+use std::process::Command;
 
 use crate::harness::{Process, SECRET};
 use crate::hub::{ENDPOINT, GROUP, Hub, KEY_ID, LOGSTORE, PROJECT};
@@ -49,6 +50,24 @@ impl Forwarder {
         settings: &[(&str, &str)],
         secret: &str,
     ) -> Self {
+        let process = Process::start(consumer, &mut Self::command(consumer, hub, to, protocol, settings, secret));
+        Self { process, consumer: consumer.to_owned() }
+    }
+
+    /// Starts one whose standard error nobody reads.
+    pub fn start_unheard(hub: &Hub, to: SocketAddr, protocol: &str, settings: &[(&str, &str)]) -> Self {
+        let command = Self::command("forwarder", hub, to, protocol, settings, SECRET);
+        Self { process: Process::start_unheard("forwarder", command), consumer: "forwarder".to_owned() }
+    }
+
+    fn command(
+        consumer: &str,
+        hub: &Hub,
+        to: SocketAddr,
+        protocol: &str,
+        settings: &[(&str, &str)],
+        secret: &str,
+    ) -> Command {
         let mut command = Process::sls_syslog(&["run"]);
         command
             .env("SLS_ENDPOINT", format!("http://{ENDPOINT}"))
@@ -73,7 +92,7 @@ impl Forwarder {
         for (key, value) in all {
             command.arg("--set").arg(format!("{key}={value}"));
         }
-        Self { process: Process::start(consumer, &mut command), consumer: consumer.to_owned() }
+        command
     }
 
     /// Asks it to end; it has to end well, and to have kept its secret.

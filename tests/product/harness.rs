@@ -1,6 +1,6 @@
 //! Processes, folders and patience: what every test of the product stands on.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, PipeReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -99,23 +99,37 @@ pub struct Process {
     stdout: Lines,
     stderr: Lines,
     readers: Vec<JoinHandle<()>>,
+    /// Standard error that nobody reads.
+    unheard: Option<PipeReader>,
 }
 
 impl Process {
     /// Starts it with its output collected.
     pub fn start(name: &str, command: &mut Command) -> Self {
+        let mut process = Self::spawn(name, command.stderr(Stdio::piped()));
+        let stderr = process.child.stderr.take().unwrap();
+        process.readers.push(collect(stderr, process.stderr.clone()));
+        process
+    }
+
+    /// Starts it with a standard error that nobody reads, and that has been full before its first line.
+    pub fn start_unheard(name: &str, mut command: Command) -> Self {
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(&[FULL; PIPE]).unwrap();
+        let mut process = Self::spawn(name, command.stderr(writer));
+        process.unheard = Some(reader);
+        process
+    }
+
+    fn spawn(name: &str, command: &mut Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start {name}: {e}"));
         let (stdout, stderr) = (Lines::default(), Lines::default());
-        let readers = vec![
-            collect(child.stdout.take().unwrap(), stdout.clone()),
-            collect(child.stderr.take().unwrap(), stderr.clone()),
-        ];
-        Self { name: name.to_owned(), child, stdout, stderr, readers }
+        let readers = vec![collect(child.stdout.take().unwrap(), stdout.clone())];
+        Self { name: name.to_owned(), child, stdout, stderr, readers, unheard: None }
     }
 
     /// The product's binary with a subcommand and nothing of this machine's environment.
@@ -197,6 +211,32 @@ impl Process {
         self.wait()
     }
 
+    /// What it could write to a standard error that nobody read; to be asked after its end.
+    pub fn last_words(&mut self) -> String {
+        let mut words = Vec::new();
+        self.unheard.take().unwrap().read_to_end(&mut words).unwrap();
+        String::from_utf8_lossy(&words[PIPE..]).into_owned()
+    }
+
+    /// Stops one of its threads for good, the `n`-th of those whose names begin like this; `None` where this machine
+    /// lets nobody do that.
+    pub fn hang_thread(&self, name: &str, n: usize) -> Option<HungThread> {
+        let tasks = format!("/proc/{}/task", self.pid());
+        let mut threads: Vec<u32> = std::fs::read_dir(&tasks)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap())
+            .filter(|id| std::fs::read_to_string(format!("{tasks}/{id}/comm")).is_ok_and(|comm| comm.starts_with(name)))
+            .collect();
+        threads.sort_unstable();
+        let mut command = Command::new("python3");
+        command.args(["-c", HANG, &threads[n].to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().ok()?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let hung = HungThread(child);
+        (line == "stopped\n").then_some(hung)
+    }
+
     /// Ends it as a crash would.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
@@ -225,6 +265,33 @@ impl Process {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+}
+
+/// What a pipe holds, unless somebody has changed that.
+const PIPE: usize = 64 << 10;
+/// What it is full of.
+const FULL: u8 = b' ';
+
+/// Stops one thread as a debugger does, and waits for its end, so that its process can end.
+const HANG: &str = "
+import ctypes, os, sys
+libc, thread, options = ctypes.CDLL(None), int(sys.argv[1]), 0x40000000
+seize, interrupt = 0x4206, 0x4207
+ok = libc.ptrace(seize, thread, None, None) == 0 and libc.ptrace(interrupt, thread, None, None) == 0
+ok = ok and os.WIFSTOPPED(os.waitpid(thread, options)[1])
+print('stopped' if ok else 'refused', flush=True)
+while ok and os.WIFSTOPPED(os.waitpid(thread, options)[1]):
+    pass
+";
+
+/// Holds a thread of another process; lets go of it by drop.
+pub struct HungThread(Child);
+
+impl Drop for HungThread {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -94,6 +94,34 @@ impl Hub {
             .unwrap_or_else(|e| panic!("state: {e}: {}", String::from_utf8_lossy(&answer)))
     }
 
+    /// Spoils so many answers from now on, in the words of `--fault`.
+    pub fn fault(&self, fault: &str) {
+        self.faults("POST", &format!("?fault={fault}"));
+    }
+
+    /// Spoils nothing any more.
+    pub fn heal(&self) {
+        self.faults("DELETE", "");
+    }
+
+    fn faults(&self, method: &str, query: &str) {
+        let request = format!(
+            "{method} /_loghub/fault{query} HTTP/1.1\r\nhost: loghub\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        );
+        let answer = String::from_utf8_lossy(&http(self.address, request.as_bytes())).into_owned();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    /// The longest time between two heartbeats of a consumer, in milliseconds, as they arrived.
+    pub fn longest_silence_ms(&self, consumer: &str) -> u64 {
+        self.logstore()["groups"][GROUP]["longest_gaps_ms"][consumer].as_u64().unwrap()
+    }
+
+    /// Consumers that lost shards because they had been silent for too long.
+    pub fn expired_holders(&self) -> u64 {
+        self.logstore()["groups"][GROUP]["expired_holders"].as_u64().unwrap()
+    }
+
     /// The logstore's part of the state.
     pub fn logstore(&self) -> serde_json::Value {
         self.state()["projects"][PROJECT][LOGSTORE].clone()

@@ -10,6 +10,7 @@ mod forwarder;
 mod harness;
 mod hub;
 mod origin;
+mod leases;
 mod outage;
 mod peers;
 mod refusals;

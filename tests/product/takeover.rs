@@ -67,3 +67,51 @@ fn a_polite_stop_under_load_repeats_nothing() {
         assert_eq!(summary[nothing], 0, "{summary}");
     }
 }
+
+/// Four of twelve have nothing to do, say so, and are well; when two holders are killed and two leave politely, each of
+/// the four has a shard.
+#[test]
+fn twelve_processes_share_eight_shards_and_the_standbys_take_over() {
+    let hub = Hub::start(SHARDS);
+    hub.put_numbered(0..200, 50);
+    let receiver = Receiver::start(&["--mode", "check"]);
+    let names: Vec<String> = (1..=12).map(|n| format!("process-{n:02}")).collect();
+    let settings = [("source.group_timeout", "4s"), ("limits.workers", "1"), ("log.level", "info")];
+    let mut all: Vec<Forwarder> =
+        names.iter().map(|name| Forwarder::start_named(name, &hub, receiver.address, "tcp", &settings)).collect();
+    let holders = eventually("one shard each for eight of twelve members", || {
+        let (owners, group) = (hub.owners(), hub.logstore()["groups"][crate::hub::GROUP].clone());
+        let members = group["consumers"].as_array().map_or(0, Vec::len);
+        match members == 12 && owners.len() == 8 && owners.values().all(|held| *held == 1) {
+            true => Ok(owners),
+            false => Err(format!("{members} members, {owners:?}")),
+        }
+    });
+    let (mut holding, mut standing_by): (Vec<_>, Vec<_>) =
+        all.drain(..).partition(|forwarder| holders.contains_key(&forwarder.consumer));
+    assert_eq!(standing_by.len(), 4);
+    for standby in &mut standing_by {
+        standby.process.says("standby: other consumers of the group hold all shards");
+        assert!(standby.process.runs());
+    }
+    hub.put_numbered(200..400, 50);
+    let (mut killed, stopped) = (holding.split_off(6), holding.split_off(4));
+    killed.iter_mut().for_each(|forwarder| forwarder.process.kill());
+    stopped.into_iter().for_each(|forwarder| drop(forwarder.stop()));
+    hub.put_numbered(400..600, 50);
+    let left: Vec<&str> = {
+        let mut left: Vec<&str> =
+            holding.iter().chain(&standing_by).map(|forwarder| forwarder.consumer.as_str()).collect();
+        left.sort_unstable();
+        left
+    };
+    wait_for_owners(&hub, &left);
+    hub.wait_until_committed();
+    for forwarder in holding.into_iter().chain(standing_by) {
+        let output = forwarder.stop();
+        assert!(output.contains("acquired a shard"), "{output}");
+    }
+    let summary = receiver.finish();
+    assert_eq!(summary["unique"], u64::from(SHARDS) * 600, "{summary}");
+    assert_eq!((&summary["missing"], &summary["out_of_order"]), (&0.into(), &0.into()), "{summary}");
+}
