@@ -16,6 +16,8 @@ pub struct Delivery {
     pub number: u64,
     /// The round in which it was found.
     pub round: usize,
+    /// The connection on which it came, where the receiver tells.
+    pub connection: Option<usize>,
 }
 
 /// What happened in a round.
@@ -49,6 +51,9 @@ pub struct Verdict {
     pub broken: Vec<String>,
 }
 
+/// How the judge calls a loss that nothing excuses.
+pub const LOST: &str = "lost where nothing may be lost";
+
 /// Judges: `produced` logs of each stream from 0 on, none of which takes fewer than `message_bytes` on the wire.
 pub fn judge(produced: &[u64], rounds: &[Round], deliveries: &[Delivery], message_bytes: u64) -> Verdict {
     let mut judge = Judge {
@@ -72,8 +77,8 @@ struct Judge<'a> {
 }
 
 struct Stream {
-    /// For each number the rounds in which it came.
-    came: Vec<Vec<usize>>,
+    /// For each number the rounds in which it came, and the connections.
+    came: Vec<Vec<(usize, Option<usize>)>>,
     /// One above the highest number that came.
     next: u64,
     /// Holes that opened between one delivery and the next, with the round in which they were seen.
@@ -107,14 +112,14 @@ impl Judge<'_> {
     }
 
     fn delivery(&mut self, delivery: &Delivery) {
-        let Delivery { stream: s, number, round } = *delivery;
+        let Delivery { stream: s, number, round, connection } = *delivery;
         if self.streams.get(s).is_none_or(|stream| number >= stream.came.len() as u64) {
             return self.break_promise("delivered what was never put", || format!("{delivery:?}"));
         }
         let stream = &mut self.streams[s];
         stream.reached.resize(round, stream.next);
         let before = stream.came[number as usize].clone();
-        stream.came[number as usize].push(round);
+        stream.came[number as usize].push((round, connection));
         let next = stream.next;
         if number >= next {
             stream.next = number + 1;
@@ -135,8 +140,8 @@ impl Judge<'_> {
         }
     }
 
-    fn repetition(&mut self, delivery: &Delivery, before: &[usize]) {
-        let Delivery { stream, number, round } = *delivery;
+    fn repetition(&mut self, delivery: &Delivery, before: &[(usize, Option<usize>)]) {
+        let Delivery { stream, number, round, connection } = *delivery;
         self.verdict.duplicates += 1;
         let committed = self.around(round)[0].committed[stream];
         if number < committed {
@@ -146,11 +151,18 @@ impl Judge<'_> {
         }
         // Each connection and each taker begins once at what is not confirmed, or not committed.
         let causes: u64 = self.around(round).iter().map(|round| round.connections + round.takeovers).sum();
-        let lately = before.iter().filter(|earlier| **earlier + 1 >= round).count() as u64;
-        if lately > causes {
+        let lately = before.iter().filter(|(earlier, _)| earlier + 1 >= round);
+        let times = lately.clone().count() as u64;
+        if times > causes {
             self.break_promise("repeated without a cause", || {
-                format!("{delivery:?}, the {}th time, with {causes} causes", before.len() + 1)
+                format!("{delivery:?}, after {times} times, with {causes} causes")
             });
+        }
+        // On one connection only who takes a shard over begins anew.
+        let takeovers: u64 = self.around(round).iter().map(|round| round.takeovers).sum();
+        let on_this = lately.filter(|(_, on)| connection.is_some() && *on == connection).count() as u64;
+        if on_this > takeovers {
+            self.break_promise("repeated on one connection", || format!("{delivery:?}, with {takeovers} takeovers"));
         }
     }
 
@@ -169,7 +181,7 @@ impl Judge<'_> {
                 // What nothing came after was lost when everything was well again.
                 let excused = self.streams[s].hole_of(number).is_some_and(|round| self.was_lossy(round));
                 if !excused {
-                    self.break_promise("lost where nothing may be lost", || format!("stream {s}, number {number}"));
+                    self.break_promise(LOST, || format!("stream {s}, number {number}"));
                 }
             }
         }
@@ -209,7 +221,10 @@ mod tests {
 
     fn came(in_rounds: &[&[u64]]) -> Vec<Delivery> {
         let round = |(round, numbers): (usize, &&[u64])| {
-            numbers.iter().map(|number| Delivery { stream: 0, number: *number, round }).collect::<Vec<_>>()
+            numbers
+                .iter()
+                .map(|number| Delivery { stream: 0, number: *number, round, connection: None })
+                .collect::<Vec<_>>()
         };
         in_rounds.iter().enumerate().flat_map(round).collect()
     }
@@ -291,6 +306,20 @@ mod tests {
         assert_eq!(broken(&verdict), Vec::<&str>::new());
         let verdict = judge(&[6], &rounds(&[(0, 0), (3, 0)]), &came(&[&[0, 1, 2], &[2, 3, 4, 5]]), 100);
         assert_eq!(broken(&verdict), ["repeated more than was uncommitted", "repeated without a cause"]);
+    }
+
+    #[test]
+    fn repetitions_on_one_connection_belong_to_takeovers() {
+        let mut all = came(&[&[0, 1, 2], &[2, 3, 4]]);
+        let mut connected = rounds(&[(0, 2), (1, 2)]);
+        for (delivery, connection) in all.iter_mut().zip([1, 1, 1, 2, 2, 2]) {
+            delivery.connection = Some(connection);
+        }
+        assert_eq!(broken(&judge(&[5], &connected, &all, 100)), Vec::<&str>::new());
+        all.iter_mut().for_each(|delivery| delivery.connection = Some(1));
+        assert_eq!(broken(&judge(&[5], &connected, &all, 100)), ["repeated on one connection"]);
+        connected[1].takeovers = 1;
+        assert_eq!(broken(&judge(&[5], &connected, &all, 100)), Vec::<&str>::new());
     }
 
     #[test]

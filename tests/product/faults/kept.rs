@@ -1,5 +1,6 @@
 //! Receivers, and what they have kept: the messages in their files, read while they are written.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::judge::Delivery;
-use crate::harness::{Folder, Receiver, free_port};
+use super::network::Network;
+use crate::harness::{Folder, Process, Receiver, free_port};
 use crate::peers::{Daemon, Input, rsyslog, write_certificates};
 
 /// Who receives.
@@ -20,7 +22,7 @@ pub enum Who {
 }
 
 enum Running {
-    Ours { receiver: Option<Receiver>, arguments: Vec<String> },
+    Ours { receiver: Option<Process>, arguments: Vec<String> },
     Rsyslog(#[expect(dead_code, reason = "ends with this value")] Daemon),
 }
 
@@ -39,11 +41,13 @@ pub struct Keeper {
     pub strangers: Vec<String>,
     /// The shortest of them, in bytes.
     pub shortest: u64,
+    /// The connections that they came on, where the receiver tells, in their order.
+    pub connections: BTreeMap<String, usize>,
 }
 
 impl Keeper {
-    /// Starts it; nothing if it is not installed.
-    pub fn start(who: Who, protocol: &str) -> Option<Self> {
+    /// Starts it, in this network if there is one; nothing if it is not installed.
+    pub fn start(who: Who, protocol: &str, network: Option<&Network>) -> Option<Self> {
         if who == Who::Rsyslog {
             let input = if protocol == "relp" { Input::Relp } else { Input::Tcp };
             let daemon = rsyslog(input, free_port())?;
@@ -63,15 +67,34 @@ impl Keeper {
             }
         }
         let file = folder.join("kept-0.json");
-        let receiver = start_ours(&arguments, &file, None);
-        let address = receiver.address;
+        let (receiver, address) = match network {
+            Some(network) => start_in(network, &arguments, &file),
+            None => {
+                let receiver = start_ours(&arguments, &file, None);
+                let address = receiver.address;
+                (receiver.process, address)
+            }
+        };
         let running = Running::Ours { receiver: Some(receiver), arguments };
         Some(Self::new(running, address, folder, Some(own), Tail::new(file)))
     }
 
     fn new(running: Running, address: SocketAddr, folder: PathBuf, own: Option<Folder>, tail: Tail) -> Self {
         let (deliveries, strangers) = (Vec::new(), Vec::new());
-        Self { running, address, folder, _own_folder: own, tail, files: 1, deliveries, strangers, shortest: u64::MAX }
+        let connections = BTreeMap::new();
+        let shortest = u64::MAX;
+        Self {
+            running,
+            address,
+            folder,
+            _own_folder: own,
+            tail,
+            files: 1,
+            deliveries,
+            strangers,
+            shortest,
+            connections,
+        }
     }
 
     /// The folder with what clients need for TLS.
@@ -82,7 +105,7 @@ impl Keeper {
     /// SIGKILL.
     pub fn kill(&mut self) {
         let Running::Ours { receiver, .. } = &mut self.running else { panic!("an rsyslog is not killed") };
-        receiver.take().expect("one runs").process.kill();
+        receiver.take().expect("one runs").kill();
     }
 
     /// Starts another one in place of one that was killed, with a file of its own.
@@ -92,16 +115,18 @@ impl Keeper {
         self.files += 1;
         self.tail = Tail::new(file.clone());
         let Running::Ours { receiver, arguments } = &mut self.running else { panic!("an rsyslog is not killed") };
-        *receiver = Some(start_ours(arguments, &file, Some(self.address)));
+        *receiver = Some(start_ours(arguments, &file, Some(self.address)).process);
     }
 
     /// Reads what is new in its file; it is marked with this round.
     pub fn collect(&mut self, round: usize) {
         for line in self.tail.lines() {
             match id(&line) {
-                Some((stream, number, bytes)) => {
+                Some((stream, number, bytes, from)) => {
                     self.shortest = self.shortest.min(bytes);
-                    self.deliveries.push(Delivery { stream, number, round });
+                    let next = self.connections.len();
+                    let connection = from.map(|from| *self.connections.entry(from).or_insert(next));
+                    self.deliveries.push(Delivery { stream, number, round, connection });
                 }
                 None => self.strangers.push(line),
             }
@@ -117,13 +142,24 @@ fn start_ours(arguments: &[String], file: &Path, at: Option<SocketAddr>) -> Rece
     Receiver::start(&all)
 }
 
+fn start_in(network: &Network, arguments: &[String], file: &Path) -> (Process, SocketAddr) {
+    let mut command = network.command(env!("CARGO_BIN_EXE_sls-syslog"));
+    command.arg("receiver").args(arguments).arg("--output").arg(file);
+    command.arg("--listen").arg(SocketAddr::new(network.address(), 0).to_string());
+    let mut process = Process::start("receiver", &mut command);
+    let address = process.greeting()["listening"].as_str().unwrap().parse().unwrap();
+    (process, address)
+}
+
 #[derive(Deserialize)]
 struct Record {
     msg: String,
+    /// The other end of the connection, where the receiver tells it.
+    from: Option<String>,
 }
 
-/// Stream, number and length of a log of [`crate::hub::numbered_fields`] that is whole.
-fn id(line: &str) -> Option<(usize, u64, u64)> {
+/// Stream, number and length of a log of [`crate::hub::numbered_fields`] that is whole, and the connection it came on.
+fn id(line: &str) -> Option<(usize, u64, u64, Option<String>)> {
     let record: Record = serde_json::from_str(line).ok()?;
     let value = |key: &str| {
         let (_, behind) = record.msg.split_once(&format!("||{key}="))?;
@@ -131,7 +167,8 @@ fn id(line: &str) -> Option<(usize, u64, u64)> {
     };
     // The last field is whole only if the message is.
     (value("status")?.len() == 3).then_some(())?;
-    Some((value("stream")?.strip_prefix('s')?.parse().ok()?, value("n")?.parse().ok()?, record.msg.len() as u64))
+    let (stream, number) = (value("stream")?.strip_prefix('s')?.parse().ok()?, value("n")?.parse().ok()?);
+    Some((stream, number, record.msg.len() as u64, record.from))
 }
 
 /// Reads the whole lines of a file that grows.
@@ -164,7 +201,7 @@ mod tests {
     #[test]
     fn a_message_counts_only_when_it_is_whole() {
         let whole = r#"{"msg":"||__topic__=t||stream=s2||n=17||url=x||status=204"}"#;
-        assert_eq!(id(whole).map(|(stream, number, _)| (stream, number)), Some((2, 17)));
+        assert_eq!(id(whole).map(|(stream, number, ..)| (stream, number)), Some((2, 17)));
         for cut in [r#"{"msg":"||stream=s2||n=17||url=x||status=20"}"#, r#"{"msg":"||stream=s2||n=1"}"#, r#"{"msg":"#] {
             assert_eq!(id(cut), None, "{cut}");
         }

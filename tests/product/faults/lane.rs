@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::judge::{Round, Verdict, judge};
 use super::kept::{Keeper, Who};
+use super::network::{Loss, Network};
 use super::plan::{Fault, Kind, Salvo, plan};
 use super::proxy::{Behaviour, Manners, Proxy};
 use crate::forwarder::Forwarder;
@@ -40,15 +41,36 @@ pub enum Sender {
     Sample,
 }
 
+/// What stands between senders and receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ways {
+    /// The proxy, with these manners.
+    Proxy(Manners),
+    /// A network of its own.
+    Network,
+}
+
+/// What is asked of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// That the promise holds.
+    Promise,
+    /// That the judge finds losses: what would otherwise hold because nobody looked.
+    Losses,
+    /// Nothing; it is measured.
+    Nothing,
+}
+
 /// What a lane is made of.
 #[derive(Debug, Clone)]
 pub struct Lane {
     /// Its row in the table.
     pub name: &'static str,
     pub sender: Sender,
+    pub asked: Asked,
     pub who: Who,
     pub protocol: &'static str,
-    pub manners: Manners,
+    pub way: Ways,
     pub kinds: Vec<Kind>,
     pub settings: Vec<(&'static str, &'static str)>,
     pub seed: u64,
@@ -80,10 +102,16 @@ impl Running {
     }
 }
 
+/// What stands between senders and receiver.
+enum Way {
+    Proxy(Proxy),
+    Network(Network),
+}
+
 struct Run {
     lane: Lane,
     hub: Hub,
-    proxy: Proxy,
+    way: Way,
     keeper: Keeper,
     senders: Vec<Running>,
     names: Vec<String>,
@@ -104,14 +132,28 @@ impl Lane {
     /// Runs it to its end; nothing where its receiver is not installed.
     pub fn run(self) -> Option<Outcome> {
         let begin = Instant::now();
-        let keeper = Keeper::start(self.who, self.protocol)?;
-        let behaviour = Behaviour {
-            manners: self.manners,
-            answers: self.protocol.starts_with("relp"),
-            silence: SILENCE,
-            side_by_side: self.sender == Sender::Sample,
+        let (way, keeper) = match self.way {
+            Ways::Proxy(manners) => {
+                let keeper = Keeper::start(self.who, self.protocol, None)?;
+                let behaviour = Behaviour {
+                    manners,
+                    answers: self.protocol.starts_with("relp"),
+                    silence: SILENCE,
+                    side_by_side: self.sender == Sender::Sample,
+                };
+                (Way::Proxy(Proxy::start(keeper.address, SENDERS, behaviour)), keeper)
+            }
+            Ways::Network => match Network::start() {
+                Ok(network) => {
+                    let keeper = Keeper::start(self.who, self.protocol, Some(&network))?;
+                    (Way::Network(network), keeper)
+                }
+                Err(why) => {
+                    println!("skipped: {}: this machine permits no network of our own ({why})", self.name);
+                    return None;
+                }
+            },
         };
-        let proxy = Proxy::start(keeper.address, SENDERS, behaviour);
         let hub = Hub::start(SHARDS);
         let shards = hub.logstore()["shards"].as_array().unwrap().clone();
         let first_group = shards.iter().map(|shard| group_number(&shard["begin_cursor"]).unwrap()).collect();
@@ -119,7 +161,7 @@ impl Lane {
         let mut run = Run {
             lane: self,
             hub,
-            proxy,
+            way,
             keeper,
             senders: Vec::new(),
             names: vec![String::new(); SENDERS],
@@ -151,7 +193,10 @@ impl Run {
         let name = format!("{}-{}", ["a", "b", "c"][line], self.started);
         self.started += 1;
         self.names[line] = name.clone();
-        let to = self.proxy.lines[line];
+        let to = match &self.way {
+            Way::Proxy(proxy) => proxy.lines[line],
+            Way::Network(_) => self.keeper.address,
+        };
         if self.lane.sender == Sender::Sample {
             let python = std::env::var_os("SLS_SYSLOG_TEST_PYTHON").expect("a lane of the sample has Python");
             let mut command = Command::new(python);
@@ -232,6 +277,30 @@ impl Run {
         }
     }
 
+    fn proxy(&self) -> &Proxy {
+        match &self.way {
+            Way::Proxy(proxy) => proxy,
+            Way::Network(_) => panic!("{}: no proxy here", self.title()),
+        }
+    }
+
+    /// Connections opened so far; without a proxy those that the receiver has kept something of, which are all that can
+    /// have repeated anything.
+    fn opened(&self) -> u64 {
+        match &self.way {
+            Way::Proxy(proxy) => proxy.accepted(),
+            Way::Network(_) => self.keeper.connections.len() as u64,
+        }
+    }
+
+    /// Bytes that were thrown away so far, at most.
+    fn lossy_bytes(&self) -> u64 {
+        match &self.way {
+            Way::Proxy(proxy) => proxy.lossy_bytes(),
+            Way::Network(_) => 0,
+        }
+    }
+
     fn title(&self) -> String {
         format!("{}, seed {}, round {}", self.lane.name, self.lane.seed, self.rounds.len())
     }
@@ -266,14 +335,14 @@ impl Run {
         self.keeper.collect(self.round());
         self.end_round();
         // Counted from here on, as is what opens and what is lost.
-        let (committed, connections, lossy_bytes) = (self.committed(), self.proxy.accepted(), self.proxy.lossy_bytes());
+        let (committed, connections, lossy_bytes) = (self.committed(), self.opened(), self.lossy_bytes());
         self.rounds.push(Round { committed, connections, lossy_bytes, takeovers: 0 });
     }
 
     /// Makes differences of what the round began with.
     fn end_round(&mut self) {
         let may_lose = self.may_lose();
-        let (accepted, lossy_bytes) = (self.proxy.accepted(), self.proxy.lossy_bytes());
+        let (accepted, lossy_bytes) = (self.opened(), self.lossy_bytes());
         let Some(round) = self.rounds.last_mut() else { return };
         round.connections = accepted - round.connections;
         let lost = lossy_bytes - round.lossy_bytes + std::mem::take(&mut self.died_with_the_receiver);
@@ -299,19 +368,20 @@ impl Run {
             }
             Fault::HangForwarder { after } => self.hang(*target, after),
             Fault::KillReceiver { after } => {
-                let before = self.proxy.forwarded();
+                let before = self.proxy().forwarded();
                 self.burst_until(None, after);
                 self.keeper.kill();
                 // All else had been kept when the round began. The proxy counts its own buffers.
-                let on_its_way = self.proxy.forwarded() - before;
+                let on_its_way = self.proxy().forwarded() - before;
                 self.died_with_the_receiver = on_its_way.min(RECEIVERS_OWN + SENDERS as u64 * SOCKETS);
-                let refused = self.proxy.refused();
+                let refused = self.proxy().refused();
                 self.wait("everybody refused", |run| {
-                    let times = run.proxy.refused() - refused;
+                    let times = run.proxy().refused() - refused;
                     (times >= SENDERS as u64).then_some(()).ok_or_else(|| format!("{times} times"))
                 });
                 self.keeper.restart(self.round());
             }
+            Fault::Partition { loss } => self.part(loss),
             _ => return self.strike(std::slice::from_ref(only)),
         }
         self.count(salvo);
@@ -320,11 +390,11 @@ impl Run {
 
     fn strike(&mut self, salvo: &[(usize, Kind, Fault)]) {
         for (target, _, fault) in salvo {
-            self.proxy.strike(*target, *fault);
+            self.proxy().strike(*target, *fault);
         }
         self.put(BURST.0, BURST.1);
         self.wait(&format!("{salvo:?} carried out"), |run| {
-            run.proxy.is_done().then_some(()).ok_or_else(|| "not yet".to_owned())
+            run.proxy().is_done().then_some(()).ok_or_else(|| "not yet".to_owned())
         });
         self.count(salvo);
         self.wait_until_committed();
@@ -332,7 +402,7 @@ impl Run {
 
     /// Puts a burst and waits until so many bytes of it have passed the proxy.
     fn burst_until(&mut self, line: Option<usize>, after: u64) {
-        let passed = |run: &Self| line.map_or_else(|| run.proxy.forwarded(), |line| run.proxy.forwarded_on(line));
+        let passed = |run: &Self| line.map_or_else(|| run.proxy().forwarded(), |line| run.proxy().forwarded_on(line));
         let before = passed(self);
         self.put(BURST.0, BURST.1);
         self.wait("the burst at the proxy", |run| {
@@ -354,6 +424,26 @@ impl Run {
         });
         self.senders[target].process().signal("CONT");
         self.wait_for_owners();
+    }
+
+    /// Packets are lost in the middle of a burst, for longer than senders are patient.
+    fn part(&mut self, loss: Loss) {
+        self.put(BURST.0 / 2, BURST.1);
+        self.network().lose(loss);
+        self.put(BURST.0 / 2, BURST.1);
+        let until = Instant::now() + SILENCE;
+        self.wait("the end of the partition", |_| match until.checked_duration_since(Instant::now()) {
+            None | Some(Duration::ZERO) => Ok(()),
+            Some(left) => Err(format!("{left:?} left")),
+        });
+        self.network().heal();
+    }
+
+    fn network(&self) -> &Network {
+        match &self.way {
+            Way::Network(network) => network,
+            Way::Proxy(_) => panic!("{}: no network here", self.title()),
+        }
     }
 
     fn takeovers(&mut self, times: u64) {
@@ -388,7 +478,9 @@ impl Run {
         }
         self.keeper.collect(self.round());
         self.end_round();
-        broken.extend(self.proxy.troubles());
+        if let Way::Proxy(proxy) = &self.way {
+            broken.extend(proxy.troubles());
+        }
         broken.extend(
             self.keeper
                 .strangers
@@ -406,7 +498,7 @@ impl Run {
     fn wait_until_kept(&mut self) {
         let begin = Instant::now();
         let patience = if self.lane.sender == Sender::Sample { SAMPLES_TIME } else { KEPT_WITHIN };
-        let strict = self.lane.sender == Sender::Forwarder && self.rounds.iter().all(|round| round.lossy_bytes == 0);
+        let strict = self.lane.asked == Asked::Promise && self.rounds.iter().all(|round| round.lossy_bytes == 0);
         while begin.elapsed() < patience {
             self.keeper.collect(self.round());
             let mut unique: Vec<BTreeSet<u64>> = vec![BTreeSet::new(); SHARDS as usize];

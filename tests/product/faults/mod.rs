@@ -6,13 +6,14 @@
 mod judge;
 mod kept;
 mod lane;
+mod network;
 mod plan;
 mod proxy;
 mod table;
 
 use crate::peers::peer;
 use kept::Who;
-use lane::{Lane, Outcome, Sender};
+use lane::{Asked, Lane, Outcome, Sender, Ways};
 use plan::Kind;
 use proxy::Manners;
 
@@ -41,9 +42,10 @@ fn lanes(seed: u64, faults: usize) -> Vec<Lane> {
     let lane = |name, who, protocol, manners, more: &[Kind]| Lane {
         name,
         sender: Sender::Forwarder,
+        asked: Asked::Promise,
         who,
         protocol,
-        manners,
+        way: Ways::Proxy(manners),
         kinds: kinds(more),
         settings: Vec::new(),
         seed,
@@ -65,11 +67,32 @@ fn lanes(seed: u64, faults: usize) -> Vec<Lane> {
     }
     let share = faults.div_ceil(lanes.len());
     lanes.iter_mut().for_each(|lane| lane.faults = share);
+    // Packets lost below TCP, in a network of our own; a partition lasts long.
+    for (name, protocol) in [("tcp, partitions", "tcp"), ("relp, partitions", "relp")] {
+        let kinds = vec![Kind::Partition, Kind::Partition, Kind::Unplugged];
+        let parted = lane(name, Who::Ours, protocol, Manners::Gentle, &[]);
+        lanes.push(Lane { way: Ways::Network, kinds, faults: share.div_ceil(3), ..parted });
+    }
+    // What counts as confirmed when it is only written dies with the sender's socket: the judge has to find it.
+    let parted = lanes.iter().find(|lane| lane.name == "tcp, partitions").unwrap().clone();
+    lanes.push(Lane {
+        name: "tcp, partitions, `written`",
+        asked: Asked::Losses,
+        kinds: vec![Kind::Partition],
+        faults: 4,
+        settings: vec![("destination.confirmation", "written")],
+        ..parted
+    });
     // The sample goes through the same plans as the forwarders of these lanes.
     if peer("SLS_SYSLOG_TEST_PYTHON").is_some() {
-        for (of, name) in [("tcp", "sample: tcp"), ("tcp, bytes thrown away", "sample: tcp, bytes thrown away")] {
+        let names = [
+            ("tcp", "sample: tcp"),
+            ("tcp, bytes thrown away", "sample: tcp, bytes thrown away"),
+            ("tcp, partitions", "sample: tcp, partitions"),
+        ];
+        for (of, name) in names {
             let ours = lanes.iter().find(|lane| lane.name == of).unwrap().clone();
-            lanes.push(Lane { name, sender: Sender::Sample, ..ours });
+            lanes.push(Lane { name, sender: Sender::Sample, asked: Asked::Nothing, ..ours });
         }
     }
     lanes
@@ -103,9 +126,13 @@ fn no_fault_loses_doubles_without_cause_or_reorders_a_log() {
     println!("{}", table::of(&outcomes));
     let broken: Vec<String> = outcomes
         .iter()
-        .filter(|outcome| outcome.lane.sender == Sender::Forwarder)
+        .filter(|outcome| outcome.lane.asked == Asked::Promise)
         .flat_map(|outcome| outcome.verdict.broken.iter().map(|what| format!("{}: {what}", outcome.lane.name)))
         .collect();
     assert!(unfinished.is_empty(), "seed {seed}: these lanes did not come to their end: {unfinished:?}");
+    for outcome in outcomes.iter().filter(|outcome| outcome.lane.asked == Asked::Losses) {
+        let found = outcome.verdict.broken.iter().any(|what| what.starts_with(judge::LOST));
+        assert!(found, "seed {seed}: {}: the judge has found no loss where there are some", outcome.lane.name);
+    }
     assert!(broken.is_empty(), "seed {seed}:\n{}", broken.join("\n"));
 }

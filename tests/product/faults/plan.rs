@@ -1,5 +1,7 @@
 //! What goes wrong, in which order: made of a seed, so that the seed makes it again.
 
+use super::network::Loss;
+
 /// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
@@ -25,6 +27,8 @@ pub enum Fault {
     HangForwarder { after: u64 },
     /// SIGKILL of the receiver, after so many bytes of a burst.
     KillReceiver { after: u64 },
+    /// Packets are lost, below TCP.
+    Partition { loss: Loss },
 }
 
 /// The kinds, as the table names them.
@@ -41,6 +45,8 @@ pub enum Kind {
     KillReceiver,
     KillForwarder,
     HangForwarder,
+    Partition,
+    Unplugged,
 }
 
 impl Kind {
@@ -58,12 +64,15 @@ impl Kind {
             Self::KillReceiver => "receiver killed",
             Self::KillForwarder => "forwarder killed",
             Self::HangForwarder => "forwarder hangs",
+            Self::Partition => "partition",
+            Self::Unplugged => "cable unplugged",
         }
     }
 
-    /// Whether it concerns a process, and so comes alone.
-    fn is_of_a_process(self) -> bool {
-        matches!(self, Self::KillReceiver | Self::KillForwarder | Self::HangForwarder)
+    /// Whether it concerns more than a connection, and so comes alone.
+    fn comes_alone(self) -> bool {
+        let of_a_process = matches!(self, Self::KillReceiver | Self::KillForwarder | Self::HangForwarder);
+        of_a_process || matches!(self, Self::Partition | Self::Unplugged)
     }
 
     /// Whether its recovery waits for a lease to run out.
@@ -85,6 +94,11 @@ impl Kind {
             Self::KillReceiver => Fault::KillReceiver { after },
             Self::KillForwarder => Fault::KillForwarder { after },
             Self::HangForwarder => Fault::HangForwarder { after },
+            Self::Partition => {
+                let losses = [Loss::Both, Loss::ToReceiver, Loss::FromReceiver];
+                Fault::Partition { loss: losses[rng.usize(0..losses.len())] }
+            }
+            Self::Unplugged => Fault::Partition { loss: Loss::Unplugged },
         }
     }
 }
@@ -96,7 +110,7 @@ const MOST_BYTES_BEFORE: u64 = 40_000;
 pub type Salvo = Vec<(usize, Kind, Fault)>;
 
 /// So many faults of these kinds, each kind as often as the others, in salvos over so many forwarders. Those of
-/// processes come alone; those that wait for a lease to run out, a third as often.
+/// more than a connection come alone; those that wait for a lease to run out, a third as often.
 pub fn plan(seed: u64, kinds: &[Kind], faults: usize, forwarders: usize) -> Vec<Salvo> {
     let mut rng = fastrand::Rng::with_seed(seed);
     let (mut bag, mut lap): (Vec<Kind>, usize) = (Vec::new(), 0);
@@ -112,13 +126,13 @@ pub fn plan(seed: u64, kinds: &[Kind], faults: usize, forwarders: usize) -> Vec<
         let target = rng.usize(0..forwarders);
         let fault = kind.fault(&mut rng);
         match salvos.last_mut() {
-            Some(salvo) if room > 0 && !kind.is_of_a_process() && salvo.iter().all(|(at, ..)| *at != target) => {
+            Some(salvo) if room > 0 && !kind.comes_alone() && salvo.iter().all(|(at, ..)| *at != target) => {
                 salvo.push((target, kind, fault));
                 room -= 1;
             }
             _ => {
                 salvos.push(vec![(target, kind, fault)]);
-                room = if kind.is_of_a_process() { 0 } else { rng.usize(0..forwarders) };
+                room = if kind.comes_alone() { 0 } else { rng.usize(0..forwarders) };
             }
         }
     }
@@ -145,7 +159,7 @@ mod tests {
             let all: Vec<Kind> = plan.iter().flatten().map(|(_, kind, _)| *kind).collect();
             assert!(KINDS.iter().all(|kind| all.contains(kind)), "{all:?}");
             for salvo in &plan {
-                assert!(salvo.len() == 1 || salvo.iter().all(|(_, kind, _)| !kind.is_of_a_process()), "{salvo:?}");
+                assert!(salvo.len() == 1 || salvo.iter().all(|(_, kind, _)| !kind.comes_alone()), "{salvo:?}");
                 let targets: std::collections::BTreeSet<_> = salvo.iter().map(|(at, ..)| at).collect();
                 assert_eq!(targets.len(), salvo.len(), "one fault at a time for each: {salvo:?}");
             }
