@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+use crate::dead_letter::DeadLetterCommand;
 use crate::demo::DemoArgs;
 use crate::exit;
 use crate::loghub::LoghubArgs;
@@ -41,6 +42,9 @@ pub enum Command {
     /// Receives syslog and counts, or judges files for what is missing
     #[command(after_long_help = crate::receiver::CHECK_HELP)]
     Receiver(ReceiverArgs),
+    /// Looks at the logs that no receiver took, and sends them again
+    #[command(subcommand)]
+    DeadLetter(DeadLetterCommand),
     /// Shows or checks the settings, without starting anything
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -3,6 +3,7 @@
 #[allow(dead_code, reason = "the tests use more of it than the process")]
 mod certs;
 mod cli;
+mod dead_letter;
 mod demo;
 #[allow(dead_code, reason = "documented codes; not every one has a caller yet")]
 mod exit;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Loghub(args) => loghub::run(args),
         Command::Receiver(args) => receiver::run(args),
+        Command::DeadLetter(command) => dead_letter::run(command, layers),
         Command::Config(command) => settings::run_command(command, layers),
     }
 }

@@ -71,6 +71,8 @@ counters! {
     log_groups_left,
     /// Their bytes, uncompressed.
     raw_bytes_left,
+    /// Logs set aside because the receiver does not take them: in the dead letter, or named by a gap record alone.
+    logs_set_aside,
     /// Checkpoints committed.
     commits,
     /// Heartbeats answered.

@@ -37,6 +37,19 @@ pub enum ForwarderEvent {
         /// Why.
         reason: String,
     },
+    /// The receiver does not take some logs of a batch; a confirmed gap record names each.
+    SetAside {
+        /// Which shard.
+        shard: ShardId,
+        /// The batch's first log group.
+        from: String,
+        /// The logs' places in the batch, counted from 0.
+        logs: Vec<u64>,
+        /// Whether they are in the dead letter. Otherwise there is none, or SLS did not have them any more.
+        kept: bool,
+        /// Why the first of them is not taken.
+        reason: String,
+    },
     /// Something needs a human; repeated with growing pauses while it lasts.
     Trouble {
         /// Stable code, listed in the guide to messages.
@@ -95,6 +108,12 @@ codes! {
     BadBody = "bad-body",
     /// Logs are missing; a gap record names them.
     Gap = "gap",
+    /// Logs that the receiver does not take were set aside.
+    SetAside = "set-aside",
+    /// The dead letter has no room for a log.
+    DeadLetterFull = "dead-letter-full",
+    /// The dead letter cannot be written.
+    DeadLetterUnwritable = "dead-letter-unwritable",
     /// A quota slows us down.
     Quota = "quota",
     /// An actor ended by a panic.

@@ -3,6 +3,9 @@
 //! What it does next is the word of [`ShardMachine`]; the actor runs one request at a time, takes the credits for it
 //! first, hands bodies to the formatter, and passes on what may be committed.
 
+mod pull;
+mod set_aside;
+
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,31 +14,31 @@ use std::time::Instant;
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, Recipient, SpawnHandle, WrapFuture,
 };
-use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use slog::{Logger, debug, error, info, o, warn};
 
 use crate::clock::now;
 use crate::config::SourceConfig;
 use crate::counters::Counters;
-use crate::credit::{ByteBudget, ByteCredit, Credit, Credits};
+use crate::credit::{ByteBudget, Credit, Credits};
 use crate::event::{Code, ForwarderEvent};
 use crate::messages::{
-    BatchContent, BatchSettled, CheckpointReady, ControlShard, FormatBatch, Outcome, PulledBody, ShardCaughtUp,
-    ShardCommand, ShardEnd, ShardEnded, Unconfirmed, UseFormatter,
+    BatchContent, BatchSettled, CheckpointReady, ControlShard, FormatBatch, Outcome, PulledBody, RefusedLog,
+    ShardCaughtUp, ShardCommand, ShardEnd, ShardEnded, Unconfirmed, UseFormatter,
 };
 use crate::model::cursor::{Cursor, StartPosition};
 use crate::model::ids::{Epoch, Generation, Sequence, ShardId};
 use crate::model::pull_pace::PullPace;
 use crate::model::shard::{Answer, End, Gap, Job, Next, ShardMachine, Verdict};
-use crate::ports::LogHub;
+use crate::ports::{DeadLetter, LogHub};
 use crate::ticket::{FailReason, FailedFrom, Ticket};
 use crate::trouble::{EventSink, ShardTrouble, ShardTroubles, Troubles, code_of, send, sentence};
 use crate::watch::ExitGuard;
-use crate::wire::sls::body::MAX_RAW_SIZE;
 use crate::wire::sls::error::{ErrorClass, SlsError};
-use crate::wire::sls::reply::PullHead;
 use crate::wire::syslog::gap::GapRecord;
+
+use pull::{AskError, Asked, Asking, Pull, Pulled, memory_of};
+use set_aside::{Refusals, SetAside, SettingAside};
 
 /// Reads one shard under one lease.
 ///
@@ -75,6 +78,9 @@ pub struct ShardFetcher {
     gaps: Vec<(Sequence, Gap)>,
     /// Of bodies that were handed on in this generation.
     unconfirmed: BTreeMap<Sequence, Unconfirmed>,
+    dead_letter: Option<Rc<dyn DeadLetter>>,
+    /// Of the batches that wait to be set aside.
+    refusals: BTreeMap<Sequence, Refusals>,
     unix_seconds: Rc<dyn Fn() -> i64>,
     jitter: fastrand::Rng,
     log: Logger,
@@ -99,6 +105,8 @@ pub struct FetcherParts {
     pub batches: Credits,
     /// The worker's share for bodies and raw log groups.
     pub budget: ByteBudget,
+    /// Where logs are kept that the receiver does not take; without one a gap record is all that tells of them.
+    pub dead_letter: Option<Rc<dyn DeadLetter>>,
     /// The worker's formatter.
     pub formatter: Recipient<FormatBatch>,
     /// The Coordinator.
@@ -128,37 +136,8 @@ enum JobOutcome {
     Checkpoint(Result<Option<Cursor>, SlsError>),
     /// With the credit for the gap record that it may ask for.
     Oldest(Result<Cursor, SlsError>, Credit),
-    Pulled {
-        sent_at: Instant,
-        pulled: Result<Pulled, PullError>,
-    },
-}
-
-/// An answer to a pull.
-struct Pulled {
-    head: PullHead,
-    /// The body with what pays for it; `None` if the answer is empty, or there was no room for it.
-    body: Option<(Bytes, ByteCredit)>,
-    batch: Credit,
-}
-
-/// Why a pull has no usable answer.
-enum PullError {
-    /// With the credit for the gap record that it may ask for.
-    Refused(SlsError, Credit),
-    /// The body did not come whole.
-    Cut(SlsError),
-}
-
-/// What is needed to run a pull.
-struct Pull {
-    hub: Rc<dyn LogHub>,
-    shard: ShardId,
-    cursor: Cursor,
-    count: u32,
-    reserve: usize,
-    batches: Credits,
-    budget: ByteBudget,
+    Pulled(Pulled),
+    SetAside(Sequence, SetAside),
 }
 
 impl ShardFetcher {
@@ -191,6 +170,8 @@ impl ShardFetcher {
             events: parts.events,
             gaps: Vec::new(),
             unconfirmed: BTreeMap::new(),
+            dead_letter: parts.dead_letter,
+            refusals: BTreeMap::new(),
             unix_seconds: parts.unix_seconds,
             jitter: fastrand::Rng::with_seed(parts.seed),
             log,
@@ -226,7 +207,7 @@ impl ShardFetcher {
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
         }
-        if self.machine.is_stopping()
+        if !self.machine.has_job()
             && let Some(job) = self.job.take()
         {
             ctx.cancel_future(job);
@@ -267,6 +248,7 @@ impl ShardFetcher {
     fn start(&mut self, job: Job, ctx: &mut Context<Self>) {
         let hub = Rc::clone(&self.hub);
         let shard = self.shard;
+        let asking = || Asking { hub: Rc::clone(&self.hub), shard, budget: self.budget.clone() };
         let running: LocalBoxFuture<'static, JobOutcome> = match job {
             Job::Checkpoint => {
                 let request = hub.get_checkpoint(shard);
@@ -280,8 +262,23 @@ impl ShardFetcher {
                 })
             }
             Job::Pull { cursor, count, reserve } => {
-                let (batches, budget) = (self.batches.clone(), self.budget.clone());
-                Box::pin(Pull { hub, shard, cursor, count, reserve, batches, budget }.run())
+                let batches = self.batches.clone();
+                Box::pin(Pull { asking: asking(), cursor, count, reserve, batches }.run())
+            }
+            Job::SetAside { sequence, from, log_groups, reserve } => {
+                match (self.refusals.get(&sequence).cloned(), self.dead_letter.clone()) {
+                    (Some(refusals), Some(dead_letter)) => {
+                        let asking = asking();
+                        Box::pin(
+                            SettingAside { asking, dead_letter, sequence, from, log_groups, reserve, refusals }.run(),
+                        )
+                    }
+                    // The machine is told of a batch only with both; without them it is pulled again.
+                    _ => {
+                        let nothing = SetAside::OtherLogs("nothing is known of a batch to be set aside".to_owned());
+                        Box::pin(async move { JobOutcome::SetAside(sequence, nothing) })
+                    }
+                }
             }
         };
         self.job = Some(ctx.spawn(running.into_actor(self).map(|outcome, act, ctx| {
@@ -301,14 +298,17 @@ impl ShardFetcher {
             JobOutcome::Oldest(Ok(cursor), batch) => {
                 (self.machine.oldest_cursor(now(), cursor, self.jitter.f64()), Some(batch))
             }
-            JobOutcome::Pulled { sent_at, pulled: Ok(pulled) } => return self.pulled(sent_at, pulled),
+            JobOutcome::Pulled(Pulled { sent_at, asked: Ok(asked), batch }) => {
+                return self.pulled(sent_at, asked, batch);
+            }
+            JobOutcome::SetAside(sequence, how) => return self.set_aside(sequence, how),
             // Before anything was read there is no gap to tell of.
             JobOutcome::Checkpoint(Err(error)) => (self.refused(&error), None),
             JobOutcome::Oldest(Err(error), batch)
-            | JobOutcome::Pulled { pulled: Err(PullError::Refused(error, batch)), .. } => {
+            | JobOutcome::Pulled(Pulled { asked: Err(AskError::Refused(error)), batch, .. }) => {
                 (self.refused(&error), Some(batch))
             }
-            JobOutcome::Pulled { pulled: Err(PullError::Cut(error)), .. } => {
+            JobOutcome::Pulled(Pulled { asked: Err(AskError::Cut(error)), .. }) => {
                 self.troubles.report(now(), Code::BadBody, &format!("shard {}: {error}; pulled again", self.shard));
                 self.machine.body_cut(now(), self.jitter.f64());
                 return;
@@ -342,8 +342,7 @@ impl ShardFetcher {
         Verdict::Drop
     }
 
-    fn pulled(&mut self, sent_at: Instant, pulled: Pulled) {
-        let Pulled { head, body, batch } = pulled;
+    fn pulled(&mut self, sent_at: Instant, (head, body): Asked, batch: Credit) {
         let at = now();
         self.counters.pulls.add(1);
         self.sls_troubles.recovered(at, &[Code::SlsDown, Code::SlsRefused, Code::ClockSkew, Code::Quota]);
@@ -385,6 +384,7 @@ impl ShardFetcher {
             self.failed_from = FailedFrom::none();
             // All of it is pulled again.
             self.unconfirmed.clear();
+            self.refusals.clear();
         }
     }
 
@@ -422,10 +422,12 @@ impl ShardFetcher {
 
     fn settled(&mut self, settled: &BatchSettled) {
         match &settled.outcome {
-            Outcome::Delivered { logs, .. } => {
-                self.unconfirmed.remove(&settled.sequence);
+            Outcome::Delivered { logs, refused } => {
+                if refused.is_empty() {
+                    self.unconfirmed.remove(&settled.sequence);
+                }
                 self.counters.batches_delivered.add(1);
-                self.counters.logs_delivered.add(*logs);
+                self.counters.logs_delivered.add(logs.saturating_sub(refused.len() as u64));
                 self.troubles.recovered(now(), Code::BadBody);
             }
             Outcome::Failed(why) => {
@@ -444,8 +446,70 @@ impl ShardFetcher {
                 self.gap_confirmed(gap);
             }
         }
-        let delivered = matches!(settled.outcome, Outcome::Delivered { .. });
+        let delivered = match &settled.outcome {
+            Outcome::Delivered { logs, refused } if !refused.is_empty() => {
+                return self.delivered_except(settled, *logs, refused);
+            }
+            outcome => matches!(outcome, Outcome::Delivered { .. }),
+        };
         self.machine.settled(now(), settled.generation, settled.sequence, delivered, self.jitter.f64());
+    }
+
+    // ---- what the receiver does not take ---------------------------------------------------------------------
+
+    fn delivered_except(&mut self, settled: &BatchSettled, logs: u64, refused: &[RefusedLog]) {
+        let BatchSettled { generation, sequence, .. } = *settled;
+        let from = self.machine.begin_of(sequence).cloned().filter(|_| generation == self.machine.generation());
+        let Some(from) = from else {
+            return self.machine.settled(now(), generation, sequence, true, self.jitter.f64());
+        };
+        let refusals = Refusals { from, logs, refused: refused.into() };
+        if self.dead_letter.is_none() {
+            self.tell_set_aside(&refusals, false);
+            self.unconfirmed.remove(&sequence);
+            self.machine.settled(now(), generation, sequence, true, self.jitter.f64());
+        } else if self.machine.refused(now(), generation, sequence, self.jitter.f64()) {
+            self.refusals.insert(sequence, refusals);
+        }
+    }
+
+    fn set_aside(&mut self, sequence: Sequence, how: SetAside) {
+        let (at, jitter) = (now(), self.jitter.f64());
+        let kept = match &how {
+            SetAside::Kept => true,
+            SetAside::Expired(error) => {
+                warn!(self.log, "SLS does not have the logs any more that the receiver does not take: {}", error);
+                false
+            }
+            SetAside::OtherLogs(what) => {
+                let what = format!("shard {}: {what}; pulled again", self.shard);
+                self.troubles.report(at, Code::BadBody, &what);
+                self.refusals.remove(&sequence);
+                return self.machine.set_aside(at, sequence, false, jitter);
+            }
+            SetAside::Failed(code, what) => {
+                let what = format!("logs cannot be set aside, and nothing more is read before: {what}");
+                self.sls_troubles.report(at, *code, &what);
+                return self.machine.not_set_aside(at, jitter);
+            }
+        };
+        self.sls_troubles.recovered(at, &[Code::DeadLetterFull, Code::DeadLetterUnwritable]);
+        if let Some(refusals) = self.refusals.remove(&sequence) {
+            self.tell_set_aside(&refusals, kept);
+        }
+        self.unconfirmed.remove(&sequence);
+        self.machine.set_aside(at, sequence, true, jitter);
+    }
+
+    fn tell_set_aside(&self, refusals: &Refusals, kept: bool) {
+        let logs: Vec<u64> = refusals.refused.iter().map(|refused| refused.log).collect();
+        let reason = refusals.refused.first().map(|refused| refused.reason.clone()).unwrap_or_default();
+        self.counters.logs_set_aside.add(logs.len() as u64);
+        let place = if kept { "they are in the dead letter" } else { "their gap records are all that is left of them" };
+        error!(self.log, "the receiver does not take logs; {}: {}", place, reason;
+            "code" => Code::SetAside.as_str(), "logs" => logs.len(), "from" => %refusals.from);
+        let from = refusals.from.to_string();
+        send(&self.events, ForwarderEvent::SetAside { shard: self.shard, from, logs, kept, reason });
     }
 
     fn gap_confirmed(&mut self, gap: Gap) {
@@ -454,50 +518,6 @@ impl ShardFetcher {
         let (from, to) = (gap.from.to_string(), gap.to.to_string());
         send(&self.events, ForwarderEvent::Gap { shard: self.shard, from, to, reason: gap.reason.to_owned() });
     }
-}
-
-impl Pull {
-    /// Takes the credits, asks, and reads the body if there is room for it (rule M2).
-    async fn run(self) -> JobOutcome {
-        let batch = self.batches.take().await;
-        let credit = self.budget.reserve(self.reserve).await;
-        let sent_at = now();
-        let pulled = self.ask(batch, credit).await;
-        JobOutcome::Pulled { sent_at, pulled }
-    }
-
-    async fn ask(self, batch: Credit, mut credit: ByteCredit) -> Result<Pulled, PullError> {
-        let reply = match self.hub.pull_logs(self.shard, &self.cursor, self.count).await {
-            Ok(reply) => reply,
-            Err(error) => return Err(PullError::Refused(error, batch)),
-        };
-        let head = reply.head;
-        if head.count == 0 || head.raw_size > MAX_RAW_SIZE {
-            return Ok(Pulled { head, body: None, batch });
-        }
-        let needed = memory_of(&head);
-        if needed > self.budget.total() && head.count > 1 {
-            // Fewer at once: only a single log group may exceed what there is (rule M2).
-            return Ok(Pulled { head, body: None, batch });
-        }
-        if needed > credit.bytes() && credit.bytes() < self.budget.total() {
-            match self.budget.try_reserve((needed - credit.bytes()).min(self.budget.total() - credit.bytes())) {
-                Some(more) => credit.merge(more),
-                None => return Ok(Pulled { head, body: None, batch }),
-            }
-        }
-        // Without a declared length: what LZ4 makes of bytes that it cannot compress.
-        let limit = head.body_size.unwrap_or(head.raw_size + head.raw_size / 255 + 16);
-        let limit = usize::try_from(limit.min(2 * MAX_RAW_SIZE)).unwrap_or(usize::MAX);
-        let bytes = reply.body.read(limit).await.map_err(PullError::Cut)?;
-        credit.shrink_to(needed);
-        Ok(Pulled { head, body: Some((bytes, credit)), batch })
-    }
-}
-
-/// What an answer takes: its body, and the raw log groups once it is decompressed.
-fn memory_of(head: &PullHead) -> usize {
-    usize::try_from(head.body_size.unwrap_or(head.raw_size).saturating_add(head.raw_size)).unwrap_or(usize::MAX)
 }
 
 impl Actor for ShardFetcher {

@@ -15,7 +15,8 @@ use crate::connection::shared_pace;
 use crate::coordinator::{Coordinator, CoordinatorParts};
 use crate::counters::{Counters, CountersSnapshot};
 use crate::error::ForwarderError;
-use crate::event::ForwarderEvent;
+use crate::event::{Code, ForwarderEvent};
+use crate::io::dead_letter::file::{FileError, LetterFile};
 use crate::io::system_ports::SystemPorts;
 use crate::messages::{BeginJoining, ForwarderStatus, GetStatus, SendBatch, StopForwarder, WorkerHandle};
 use crate::pipeline::{ClosePipeline, CoordinatorHandle, Pipeline, PipelineParts};
@@ -138,8 +139,10 @@ impl ForwarderBuilder {
         }
         info!(log, "starting"; "confirmation" => level.as_str(), "workers" => placement.workers(),
             "batches_in_flight" => config.mailbox.formatter, "pieces_per_connection" => config.mailbox.connection,
-            "bytes_in_flight" => config.limits.bytes_in_flight);
+            "bytes_in_flight" => config.limits.bytes_in_flight,
+            "dead_letter" => config.dead_letter.path.as_ref().map_or("off".to_owned(), |path| path.display().to_string()));
 
+        look_at_dead_letter(&config, &log);
         let (coordinator_ended, ended) = oneshot::channel();
         let coordinator = placement.on_coordinator({
             let (config, ports, log) = (Arc::clone(&config), Arc::clone(&ports), log.clone());
@@ -206,6 +209,18 @@ impl ForwarderBuilder {
         });
         let drain_timeout = config.source.drain_timeout;
         Ok(ForwarderHandle { coordinator, counters, drain_timeout, ended: watch_ended })
+    }
+}
+
+/// A dead letter that cannot be used matters only once a log is to be set aside; until then there is time to mend it.
+fn look_at_dead_letter(config: &ForwarderConfig, log: &Logger) {
+    let Some(file) = LetterFile::new(&config.dead_letter) else { return };
+    if let Err(error) = file.check() {
+        let code = match &error {
+            FileError::NoRoom { .. } | FileError::NoSpace { .. } => Code::DeadLetterFull,
+            _ => Code::DeadLetterUnwritable,
+        };
+        warn!(log, "{}; a log that the receiver does not take would hold up its shard", error; "code" => code.as_str());
     }
 }
 

@@ -31,8 +31,9 @@
 //!
 //! # What may be relied on
 //!
-//! A log that SLS still holds is delivered at least once, in order within its shard, or a gap record names it. A
-//! checkpoint never passes a log that is neither confirmed nor named by a gap record. A batch travels with its
+//! A log that SLS still holds is delivered at least once, in order within its shard, or it is in the dead letter
+//! ([`config::DeadLetterConfig`], off unless a path is given), or a gap record names it. A checkpoint never passes a log
+//! for which none of these holds. A batch travels with its
 //! [`ticket`](ticket::Ticket), which settles once, delivered or failed, and fails by being dropped: so a panic or a
 //! forgotten branch is a repetition, never a loss. A slow receiver costs latency only: work in flight is bounded by
 //! [`credit`], counted in batches, pieces and bytes.

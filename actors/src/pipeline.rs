@@ -27,7 +27,7 @@ use crate::messages::{
 };
 use crate::model::ids::{Epoch, ShardId};
 use crate::model::restart::Restarts;
-use crate::ports::{LogHub, WorkerPorts};
+use crate::ports::{DeadLetter, LogHub, WorkerPorts};
 use crate::trouble::{EventSink, ShardTroubles, seconds, tell_panic};
 use crate::watch::{ActorName, ExitGuard};
 use crate::wire::format::RenderSettings;
@@ -97,6 +97,7 @@ pub struct Pipeline {
     troubles: ShardTroubles,
     coordinator: CoordinatorHandle,
     hub: Rc<dyn LogHub>,
+    dead_letter: Option<Rc<dyn DeadLetter>>,
     batches: Credits,
     bodies: ByteBudget,
     pieces: ByteBudget,
@@ -157,8 +158,10 @@ impl Pipeline {
     /// Puts it together, on the worker's arbiter.
     pub fn new(parts: PipelineParts) -> Self {
         let share = parts.config.limits.bytes_in_flight / parts.config.limits.workers.max(1);
+        let log = parts.log.new(o!("worker" => parts.worker));
         Self {
             hub: parts.ports.log_hub(),
+            dead_letter: parts.ports.dead_letter(log.clone()),
             source: Arc::new(parts.config.source.clone()),
             batches: Credits::new(parts.config.mailbox.formatter),
             // Rule M2: half for bodies and raw log groups, half for pieces.
@@ -180,7 +183,7 @@ impl Pipeline {
             fetchers: BTreeMap::new(),
             closing: false,
             beats: parts.beats,
-            log: parts.log.new(o!("worker" => parts.worker)),
+            log,
             ended: Some(parts.ended),
         }
     }
@@ -309,6 +312,7 @@ impl Handler<StartShard> for Pipeline {
             hub: Rc::clone(&self.hub),
             batches: self.batches.clone(),
             budget: self.bodies.clone(),
+            dead_letter: self.dead_letter.clone(),
             formatter,
             checkpoint_ready: self.coordinator.checkpoint_ready.clone(),
             caught_up: self.coordinator.caught_up.clone(),

@@ -14,8 +14,10 @@ use slog::Logger;
 
 use crate::config::Confirmation;
 use crate::counters::Counters;
+use crate::messages::{PulledBody, RefusedLog};
 use crate::model::cursor::{Cursor, StartPosition};
 use crate::model::ids::ShardId;
+use crate::wire::dead_letter::{self, Place, SetAsideLog, TakeError};
 use crate::wire::sls::error::SlsError;
 use crate::wire::sls::reply::{Checkpoint, ConsumerGroup, LogStoreInfo, PullHead, ShardInfo};
 
@@ -131,12 +133,79 @@ pub struct Look {
     pub open: bool,
 }
 
+/// Where logs are kept that the receiver does not take.
+pub trait DeadLetter {
+    /// Keeps the refused logs of a body; answers how many logs the body holds. Resolves with `Ok` only when they outlast
+    /// a crash of this machine. Takes all of them or none, as far as it can tell; keeping them twice is no error.
+    /// Cancel safety: a dropped future may or may not have kept them.
+    fn keep(&self, letter: Letter) -> LocalBoxFuture<'static, Result<u64, KeepError>>;
+}
+
+/// Log groups of one batch, with those of the batch's logs that the receiver does not take.
+#[derive(Debug)]
+pub struct Letter {
+    /// The shard.
+    pub shard: ShardId,
+    /// The batch's first log group.
+    pub from: Cursor,
+    /// The batch, or a part of it.
+    pub body: PulledBody,
+    /// Place in the batch of the body's first log.
+    pub first_log: u64,
+    /// Logs that the whole batch held when it was sent.
+    pub logs: u64,
+    /// Whether the batch ends with this body.
+    pub last: bool,
+    /// The refused logs of the whole batch.
+    pub refused: Arc<[RefusedLog]>,
+}
+
+impl Letter {
+    /// Takes the refused logs out of the body, each with why it is one; also says how many logs the body holds. Slow.
+    ///
+    /// # Errors
+    /// [`KeepError::BadBody`] and [`KeepError::OtherLogs`].
+    pub fn take(&self) -> Result<(Vec<(&RefusedLog, SetAsideLog)>, u64), KeepError> {
+        let mut refused: Vec<&RefusedLog> = self.refused.iter().collect();
+        refused.sort_by_key(|refused| refused.log);
+        refused.dedup_by_key(|refused| refused.log);
+        let wanted: Vec<u64> = refused.iter().map(|refused| refused.log).collect();
+        let place = Place { first: self.first_log, logs: self.logs, last: self.last, wanted: &wanted };
+        let PulledBody { bytes, compression, raw_size, .. } = &self.body;
+        let (taken, logs) = dead_letter::take(bytes, *compression, *raw_size, place).map_err(|error| match error {
+            TakeError::BadBody(_) => KeepError::BadBody(error.to_string()),
+            TakeError::OtherLogs { .. } => KeepError::OtherLogs(error.to_string()),
+        })?;
+        let why = |place: u64| wanted.binary_search(&place).ok().map(|at| refused[at]);
+        Ok((taken.into_iter().filter_map(|(place, log)| Some((why(place)?, log))).collect(), logs))
+    }
+}
+
+/// Why logs were not kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KeepError {
+    /// There is no room; the sentence says for what, and what to do.
+    #[error("{0}")]
+    Full(String),
+    /// The file cannot be written; the sentence says why, and what to do.
+    #[error("{0}")]
+    Unwritable(String),
+    /// The body cannot be used.
+    #[error("{0}")]
+    BadBody(String),
+    /// The body does not hold the logs that were sent.
+    #[error("{0}")]
+    OtherLogs(String),
+}
+
 /// Builds, inside a worker's arbiter, what that worker needs of the outside.
 pub trait WorkerPorts: Send + Sync + 'static {
     /// A LogHub client with an HTTP client of its own.
     fn log_hub(&self) -> Rc<dyn LogHub>;
     /// A dialer of the destination.
     fn dialer(&self, counters: Arc<Counters>, log: Logger) -> Rc<dyn Dial>;
+    /// Where refused logs are kept, if anywhere.
+    fn dead_letter(&self, log: Logger) -> Option<Rc<dyn DeadLetter>>;
     /// The level at which its connections really confirm.
     fn level(&self) -> Confirmation;
     /// Wall clock, in unix seconds.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use config::{Value, ValueKind};
 use secrecy::SecretString;
 use sls_syslog_actors::config::{
-    Credentials, DestinationConfig, Endpoint, ForwarderConfig, LimitsConfig, MailboxConfig, Protocol, Signature,
-    SourceConfig, StartTime, parse_duration, parse_facility, parse_fingerprint, parse_severity, parse_size,
+    Credentials, DeadLetterConfig, DestinationConfig, Endpoint, ForwarderConfig, LimitsConfig, MailboxConfig, Protocol,
+    Signature, SourceConfig, StartTime, parse_duration, parse_facility, parse_fingerprint, parse_severity, parse_size,
     parse_start_time, parse_utc_offset,
 };
 
@@ -30,6 +30,7 @@ pub fn convert(merged: &Merged, problems: &mut Vec<Problem>) -> Settings {
     let (source, start) = reader.source();
     let destination = reader.destination();
     let mut forwarder = ForwarderConfig::new(source, destination);
+    forwarder.dead_letter = reader.dead_letter(readable_allowed);
     reader.rest(&mut forwarder);
     let log = reader.log();
     // Placeholders would be told as problems of their own.
@@ -358,6 +359,17 @@ impl Reader<'_> {
             }
             (None, None) => None,
         };
+    }
+
+    fn dead_letter(&mut self, allow_readable: bool) -> DeadLetterConfig {
+        let defaults = DeadLetterConfig::default();
+        let path = self.text("dead_letter.path").filter(|path| !path.is_empty() && !path.eq_ignore_ascii_case("none"));
+        let max_bytes = self.parsed("dead_letter.max_bytes", parse_size).map(|size| size as u64);
+        DeadLetterConfig {
+            path: path.map(PathBuf::from),
+            max_bytes: max_bytes.unwrap_or(defaults.max_bytes),
+            allow_readable,
+        }
     }
 
     fn rest(&mut self, forwarder: &mut ForwarderConfig) {

@@ -87,6 +87,8 @@ pub const KEYS: &[Key] = &[
     key("destination.tls.pin_sha256"),
     key("destination.tls.client_cert"),
     key("destination.tls.client_key"),
+    key("dead_letter.path"),
+    key("dead_letter.max_bytes"),
     key("mailbox.coordinator"),
     key("mailbox.fetcher"),
     key("mailbox.formatter"),

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use config::{Config, Environment, File, FileFormat, Map, Source, Value, ValueKind};
@@ -57,12 +58,27 @@ pub struct World {
     pub environment: Vec<(OsString, OsString)>,
     /// The file that is read if no other is named and it exists.
     pub usual_file: PathBuf,
+    /// Whether this process belongs to root.
+    pub is_root: bool,
 }
 
 impl World {
     /// The real one.
     pub fn real() -> Self {
-        Self { environment: std::env::vars_os().collect(), usual_file: "/etc/sls-syslog/config.toml".into() }
+        // The owner of what a process sees of itself is the one on whose behalf it runs. Elsewhere than on Linux a
+        // state directory of root's own is as good.
+        let is_root = std::fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0);
+        Self { environment: std::env::vars_os().collect(), usual_file: "/etc/sls-syslog/config.toml".into(), is_root }
+    }
+
+    /// Where this process keeps what has to outlast it: as the service manager says, else as the system has it.
+    fn state_folder(&self) -> Option<PathBuf> {
+        let absolute = |name| self.variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let given = self.variable("STATE_DIRECTORY").and_then(|folders| std::env::split_paths(folders).next());
+        given
+            .or_else(|| self.is_root.then(|| "/var/lib/sls-syslog".into()))
+            .or_else(|| absolute("XDG_STATE_HOME").map(|folder| folder.join("sls-syslog")))
+            .or_else(|| absolute("HOME").map(|folder| folder.join(".local/state/sls-syslog")))
     }
 
     fn variable(&self, name: &str) -> Option<&OsString> {
@@ -73,8 +89,13 @@ impl World {
 /// Reads and merges all layers; what is wrong in them is added to `problems`.
 pub fn merge(flags: &Layers, world: &World, problems: &mut Vec<Problem>) -> Merged {
     let file = file_path(flags, world);
+    let mut defaults = text_layer(DEFAULT_TOML, "default", problems);
+    if let Some(folder) = world.state_folder() {
+        let path = folder.join("dead-letter.jsonl").to_string_lossy().into_owned();
+        defaults.values.insert("dead_letter.path", Value::new(Some(&"default".to_owned()), path));
+    }
     let mut layers = vec![
-        text_layer(DEFAULT_TOML, "default", problems),
+        defaults,
         file.as_deref().map_or_else(Layer::default, |path| file_layer(path, problems)),
         environment_layer(world, problems),
         flag_layer(flags, problems),

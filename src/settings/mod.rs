@@ -14,7 +14,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 
-use sls_syslog_actors::config::ForwarderConfig;
+use sls_syslog_actors::config::{DeadLetterConfig, ForwarderConfig};
 
 pub use flags::{Flags, Layers};
 pub use problem::Problem;
@@ -65,11 +65,36 @@ pub fn load(flags: &Layers) -> Result<Settings, Vec<Problem>> {
     load_from(flags, &World::real()).1
 }
 
+/// The dead letter, whatever is wrong with the other sections.
+///
+/// # Errors
+/// What is wrong with this one.
+pub fn load_dead_letter(flags: &Layers) -> Result<DeadLetterConfig, Vec<Problem>> {
+    let (_, settings, problems) = read(flags, &World::real());
+    let problems: Vec<_> = problems.into_iter().filter(|problem| problem.is_in("dead_letter")).collect();
+    if problems.is_empty() { Ok(settings.forwarder.dead_letter) } else { Err(problems) }
+}
+
+/// Everything but the source, which need not be known to send what is here already.
+///
+/// # Errors
+/// Everything that is refused of the other sections.
+pub fn load_for_resend(flags: &Layers) -> Result<Settings, Vec<Problem>> {
+    let (_, settings, problems) = read(flags, &World::real());
+    let problems: Vec<_> = problems.into_iter().filter(|problem| !problem.is_in("source")).collect();
+    if problems.is_empty() { Ok(settings) } else { Err(problems) }
+}
+
 /// The merged values, also where they are refused, and what follows from them.
 fn load_from(flags: &Layers, world: &World) -> (Merged, Result<Settings, Vec<Problem>>) {
+    let (merged, settings, problems) = read(flags, world);
+    (merged, if problems.is_empty() { Ok(settings) } else { Err(problems) })
+}
+
+/// Merges and converts; where something is refused, its place holds something else.
+fn read(flags: &Layers, world: &World) -> (Merged, Settings, Vec<Problem>) {
     let mut problems = Vec::new();
     let merged = layers::merge(flags, world, &mut problems);
     let settings = convert::convert(&merged, &mut problems);
-    let result = if problems.is_empty() { Ok(settings) } else { Err(problems) };
-    (merged, result)
+    (merged, settings, problems)
 }

@@ -46,5 +46,12 @@ pub fn start_notes(config: &ForwarderConfig) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if config.dead_letter.path.is_none() {
+        notes.push(
+            "there is no dead letter: of a log that the receiver does not take, only its gap record tells; set \
+             dead_letter.path"
+                .to_owned(),
+        );
+    }
     notes
 }

@@ -57,4 +57,9 @@ impl Problem {
     pub fn is_about(&self, key: &str) -> bool {
         self.key.as_deref() == Some(key)
     }
+
+    /// Whether it is about a key of this section.
+    pub fn is_in(&self, section: &str) -> bool {
+        self.key.as_deref().and_then(|key| key.strip_prefix(section)).is_some_and(|rest| rest.starts_with('.'))
+    }
 }

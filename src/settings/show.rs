@@ -115,7 +115,7 @@ pub(super) fn render_json(merged: &Merged, settings: Option<&Settings>) -> Strin
 
 /// What an operator would otherwise have to work out.
 fn consequences(config: &ForwarderConfig) -> Vec<(&'static str, String)> {
-    let ForwarderConfig { source, destination, mailbox, limits, .. } = config;
+    let ForwarderConfig { source, destination, dead_letter, mailbox, limits, .. } = config;
     let half = limits.bytes_per_worker() / 2;
     let timeout = Duration::from_secs(source.group_timeout_s.into());
     let framing = match destination.protocol {
@@ -145,6 +145,10 @@ fn consequences(config: &ForwarderConfig) -> Vec<(&'static str, String)> {
         ("origin stamp", origin),
         ("longest message", destination.max_message_bytes.map_or("no limit".into(), render_size)),
         ("pace", destination.max_messages_per_second.map_or("no limit".into(), |n| format!("{n} messages/s"))),
+        (
+            "what no receiver takes is kept in",
+            dead_letter.path.as_ref().map_or("nothing".into(), |path| path.display().to_string()),
+        ),
         ("workers", limits.workers.to_string()),
         ("batches in flight, per worker", mailbox.formatter.to_string()),
         ("connections, all workers", (limits.workers * destination.connections).to_string()),

@@ -48,6 +48,7 @@ const COMPLETE: &[(&str, &str)] = &[
     ("SLS_CG", "siem"),
     ("SYSLOG_HOST", "siem.example.com"),
     ("SYSLOG_PROTOCOL", "tcp"),
+    ("STATE_DIRECTORY", "/nonexistent/state"),
 ];
 
 #[derive(Default)]
@@ -73,6 +74,7 @@ impl Case<'_> {
         World {
             environment: environment.map(|(key, value)| (key.into(), value.into())).collect(),
             usual_file: "/nonexistent/config.toml".into(),
+            is_root: false,
         }
     }
 
@@ -626,4 +628,40 @@ fn the_example_is_accepted_as_it_is() {
         Case { file: Some(example.path()), environment: &unset.map(|name| (name, "")), ..Case::default() }.settings();
     assert_eq!(settings.forwarder.destination.protocol, Protocol::Tls);
     assert_eq!(settings.notes, [""; 0]);
+}
+
+#[test]
+fn the_dead_letter_lies_where_this_system_keeps_state() {
+    let path = |environment: &[(&str, &str)], is_root: bool| {
+        let environment = [&[("STATE_DIRECTORY", "")], environment].concat();
+        let case = Case { environment: &environment, ..Case::default() };
+        let world = World { is_root, ..case.world() };
+        let settings = load_from(&case.layers(), &world).1.expect("settings that are accepted");
+        settings.forwarder.dead_letter.path.map(|path| path.to_string_lossy().into_owned())
+    };
+    let home = ("HOME", "/home/me");
+    for (environment, is_root, expected) in [
+        (&[home][..], true, Some("/var/lib/sls-syslog/dead-letter.jsonl")),
+        (&[("XDG_STATE_HOME", "/xdg"), home], false, Some("/xdg/sls-syslog/dead-letter.jsonl")),
+        (&[("XDG_STATE_HOME", "xdg"), home], false, Some("/home/me/.local/state/sls-syslog/dead-letter.jsonl")),
+        (&[("SLS_SYSLOG__DEAD_LETTER__PATH", "/d.jsonl"), home], false, Some("/d.jsonl")),
+        (&[("SLS_SYSLOG__DEAD_LETTER__PATH", "none"), home], false, None),
+        (&[], false, None),
+    ] {
+        assert_eq!(path(environment, is_root).as_deref(), expected, "{environment:?}");
+    }
+    let given = Case { environment: &[("STATE_DIRECTORY", "/state/a:/state/b")], ..Case::default() }.settings();
+    assert_eq!(given.forwarder.dead_letter.path, Some("/state/a/dead-letter.jsonl".into()));
+}
+
+#[test]
+fn a_dead_letter_that_is_switched_off_is_said_at_start() {
+    let off = Case { set: &["dead_letter.path="], ..Case::default() }.settings();
+    assert_eq!(off.forwarder.dead_letter.path, None);
+    assert!(off.notes.iter().any(|note| note.contains("no dead letter")), "{:?}", off.notes);
+    let on = Case { set: &["dead_letter.path=/d.jsonl", "dead_letter.max_bytes=1MiB"], ..Case::default() }.settings();
+    assert_eq!(on.forwarder.dead_letter.max_bytes, 1 << 20);
+    assert!(!on.notes.iter().any(|note| note.contains("dead letter")), "{:?}", on.notes);
+    let refused = Case { set: &["dead_letter.max_bytes=5"], ..Case::default() }.load().expect_err("too small");
+    assert!(refused[0].starts_with("dead_letter.max_bytes"), "{refused:?}");
 }

@@ -2,6 +2,7 @@
 //! `tests/run` has installed them.
 
 mod clients;
+mod dead_letter;
 mod delivery;
 mod embedding;
 mod examples;

@@ -4,6 +4,7 @@
 //! [`ForwarderConfig::validate`] has the last word: a configuration that passes it is one that works. Each refusal is a
 //! [`ConfigError`] that names the key as an operator writes it and says what to change.
 
+mod dead_letter;
 mod destination;
 mod error;
 mod limits;
@@ -12,6 +13,7 @@ mod text;
 
 use std::time::Duration;
 
+pub use dead_letter::DeadLetterConfig;
 pub use destination::{
     Confirmation, DestinationConfig, Framing, NewlinePolicy, OriginStamp, Protocol, TlsConfig, UDP_MAX_MESSAGE,
 };
@@ -30,6 +32,8 @@ pub struct ForwarderConfig {
     pub source: SourceConfig,
     /// The receiver to deliver to.
     pub destination: DestinationConfig,
+    /// Where logs are kept that the receiver does not take.
+    pub dead_letter: DeadLetterConfig,
     /// How many messages each actor's mailbox holds; credits follow from them.
     pub mailbox: MailboxConfig,
     /// Bounds on memory and threads.
@@ -44,6 +48,7 @@ impl ForwarderConfig {
         Self {
             source,
             destination,
+            dead_letter: DeadLetterConfig::default(),
             mailbox: MailboxConfig::default(),
             limits: LimitsConfig::default(),
             summary_interval: Duration::from_secs(10),
@@ -60,6 +65,7 @@ impl ForwarderConfig {
         let mut problems = Vec::new();
         self.source.check(&mut problems);
         self.destination.check(&mut problems);
+        self.dead_letter.check(&mut problems);
         self.mailbox.check(&mut problems);
         self.limits.check(&mut problems);
         error::check_duration(

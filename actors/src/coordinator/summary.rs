@@ -100,6 +100,7 @@ impl Summary {
             "gaps" => new.gaps - old.gaps,
             IfAny("cut", new.connections_cut - old.connections_cut),
             IfAny("refused", new.messages_refused - old.messages_refused),
+            IfAny("set_aside", new.logs_set_aside - old.logs_set_aside),
             "confirmation" => status.confirmation.as_str(),
             IfKnown("panics", (new.panics > 0).then_some(new.panics as i64)),
             IfKnown("lag_s", status.lag_s),

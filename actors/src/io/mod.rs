@@ -1,6 +1,7 @@
 //! Adapters to the outside: HTTP client, sockets, TLS. Assembly builds them inside the arbiter that uses them.
 
 mod certificate;
+pub mod dead_letter;
 pub mod dial;
 mod http_tls;
 pub mod log_hub;

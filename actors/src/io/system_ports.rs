@@ -9,14 +9,16 @@ use slog::Logger;
 use crate::config::{Confirmation, ForwarderConfig};
 use crate::counters::Counters;
 use crate::error::ForwarderError;
+use crate::io::dead_letter::FileDeadLetter;
 use crate::io::dial::Destination;
 use crate::io::log_hub::{SlsClient, SlsSetup};
-use crate::ports::{Dial, LogHub, WorkerPorts};
+use crate::ports::{DeadLetter, Dial, LogHub, WorkerPorts};
 
 /// Certificates and keys read once; each worker builds its own clients and dialers of them.
 pub struct SystemPorts {
     sls: Arc<SlsSetup>,
     destination: Destination,
+    dead_letter: Option<FileDeadLetter>,
 }
 
 impl SystemPorts {
@@ -25,7 +27,8 @@ impl SystemPorts {
         let sls = SlsSetup::new(&config.source).map_err(|error| ForwarderError::Settings(error.to_string()))?;
         let destination =
             Destination::new(&config.destination).map_err(|error| ForwarderError::Settings(error.to_string()))?;
-        Ok(Self { sls: Arc::new(sls), destination })
+        let dead_letter = FileDeadLetter::new(&config.dead_letter, &config.source);
+        Ok(Self { sls: Arc::new(sls), destination, dead_letter })
     }
 }
 
@@ -36,6 +39,11 @@ impl WorkerPorts for SystemPorts {
 
     fn dialer(&self, counters: Arc<Counters>, log: Logger) -> Rc<dyn Dial> {
         self.destination.dialer(counters, log)
+    }
+
+    fn dead_letter(&self, log: Logger) -> Option<Rc<dyn DeadLetter>> {
+        let dead_letter: Rc<dyn DeadLetter> = Rc::new(self.dead_letter.as_ref()?.logging_to(log));
+        Some(dead_letter)
     }
 
     fn level(&self) -> Confirmation {

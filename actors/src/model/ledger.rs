@@ -18,7 +18,8 @@ pub struct Ledger {
     /// Ascending by sequence, without holes.
     entries: VecDeque<Entry>,
     pending: usize,
-    failed: bool,
+    /// The lowest sequence that has failed.
+    failed: Option<Sequence>,
 }
 
 #[derive(Debug)]
@@ -26,6 +27,7 @@ struct Entry {
     sequence: Sequence,
     from: Cursor,
     to: Cursor,
+    log_groups: u32,
     received_s: Option<i64>,
     state: State,
 }
@@ -48,7 +50,7 @@ pub struct Position {
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self { generation: Generation(0), next: Sequence(0), entries: VecDeque::new(), pending: 0, failed: false }
+        Self { generation: Generation(0), next: Sequence(0), entries: VecDeque::new(), pending: 0, failed: None }
     }
 }
 
@@ -58,15 +60,15 @@ impl Ledger {
         self.generation
     }
 
-    /// Enters a batch that has a ticket, and says its sequence.
-    pub fn enter(&mut self, from: Cursor, to: Cursor, received_s: Option<i64>) -> Sequence {
+    /// Enters a batch that has a ticket, and says its sequence. A gap record stands for no log groups.
+    pub fn enter(&mut self, from: Cursor, to: Cursor, log_groups: u32, received_s: Option<i64>) -> Sequence {
         self.pending += 1;
-        self.push(from, to, received_s, State::Pending)
+        self.push(Entry { sequence: self.next, from, to, log_groups, received_s, state: State::Pending })
     }
 
     /// Enters a reply without logs whose cursor moved (rule O3): settled at once, counted in its turn.
     pub fn enter_settled(&mut self, from: Cursor, to: Cursor, received_s: Option<i64>) {
-        self.push(from, to, received_s, State::Settled);
+        self.push(Entry { sequence: self.next, from, to, log_groups: 0, received_s, state: State::Settled });
     }
 
     /// Records how a ticket ended; one of an older generation, or a second one for the same batch, changes nothing.
@@ -80,7 +82,15 @@ impl Ledger {
         }
         entry.state = if delivered { State::Settled } else { State::Failed };
         self.pending -= 1;
-        self.failed |= !delivered;
+        if !delivered {
+            self.failed = Some(self.failed.map_or(sequence, |lowest| lowest.min(sequence)));
+        }
+    }
+
+    /// How many log groups a batch of this generation holds, if its ticket is pending.
+    pub fn pending_groups(&self, sequence: Sequence) -> Option<u32> {
+        let entry = self.entries.get(self.place(sequence)?)?;
+        (entry.state == State::Pending).then_some(entry.log_groups)
     }
 
     /// From where to where a batch of this generation goes, if it has not been removed.
@@ -100,6 +110,11 @@ impl Ledger {
 
     /// Whether an entry has failed, so that nothing may be pulled until [`Ledger::rewind`].
     pub fn has_failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    /// The first batch that has failed: what lies behind it is pulled again with it.
+    pub fn first_failed(&self) -> Option<Sequence> {
         self.failed
     }
 
@@ -121,13 +136,13 @@ impl Ledger {
     /// Begins the next generation once all tickets of a failed one have come home, and says where to read on.
     /// What was delivered behind the failed batch is pulled again.
     pub fn rewind(&mut self) -> Option<Cursor> {
-        if !self.failed || self.pending > 0 {
+        if self.failed.is_none() || self.pending > 0 {
             return None;
         }
         debug_assert!(self.entries.front().is_none_or(|e| e.state != State::Settled), "advance comes before rewind");
         let from = self.entries.iter().find(|e| e.state != State::Settled).map(|e| e.from.clone());
         self.entries.clear();
-        self.failed = false;
+        self.failed = None;
         self.generation = Generation(self.generation.0 + 1);
         from
     }
@@ -138,10 +153,10 @@ impl Ledger {
         usize::try_from(sequence.0.checked_sub(first.0)?).ok()
     }
 
-    fn push(&mut self, from: Cursor, to: Cursor, received_s: Option<i64>, state: State) -> Sequence {
-        let sequence = self.next;
+    fn push(&mut self, entry: Entry) -> Sequence {
+        let sequence = entry.sequence;
         self.next = Sequence(sequence.0 + 1);
-        self.entries.push_back(Entry { sequence, from, to, received_s, state });
+        self.entries.push_back(entry);
         sequence
     }
 }
@@ -162,8 +177,8 @@ mod tests {
     #[test]
     fn i1_a_position_waits_for_everything_before_it() {
         let mut ledger = Ledger::default();
-        let a = ledger.enter(cursor(0), cursor(1), None);
-        let b = ledger.enter(cursor(1), cursor(2), None);
+        let a = ledger.enter(cursor(0), cursor(1), 1, None);
+        let b = ledger.enter(cursor(1), cursor(2), 1, None);
         ledger.enter_settled(cursor(2), cursor(3), None);
         let g = ledger.generation();
         ledger.settle(g, b, true);
@@ -177,9 +192,9 @@ mod tests {
     fn a_failed_batch_is_read_again_once_all_tickets_are_home() {
         let mut ledger = Ledger::default();
         let g = ledger.generation();
-        let a = ledger.enter(cursor(0), cursor(1), None);
-        let b = ledger.enter(cursor(1), cursor(2), None);
-        let c = ledger.enter(cursor(2), cursor(3), None);
+        let a = ledger.enter(cursor(0), cursor(1), 1, None);
+        let b = ledger.enter(cursor(1), cursor(2), 1, None);
+        let c = ledger.enter(cursor(2), cursor(3), 1, None);
         ledger.settle(g, b, false);
         assert_eq!((ledger.has_failed(), ledger.rewind()), (true, None));
         ledger.settle(g, c, true);
@@ -188,7 +203,7 @@ mod tests {
         assert_eq!(ledger.rewind(), Some(cursor(1)));
         assert_eq!(ledger.generation(), Generation(1));
         // The old generation's settlements change nothing, and sequences are not reused.
-        let again = ledger.enter(cursor(1), cursor(2), None);
+        let again = ledger.enter(cursor(1), cursor(2), 1, None);
         assert!(again > c);
         ledger.settle(g, b, true);
         assert_eq!(ledger.advance(), None);
@@ -208,7 +223,7 @@ mod tests {
             for (step, pick) in steps {
                 match step {
                     0 if !ledger.has_failed() => {
-                        let sequence = ledger.enter(cursor(read), cursor(read + 1), None);
+                        let sequence = ledger.enter(cursor(read), cursor(read + 1), 1, None);
                         read += 1;
                         model.push((sequence, read, None));
                     }

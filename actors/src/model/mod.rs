@@ -3,6 +3,7 @@
 //! Nothing here knows actix, a clock, a logger or a source of randomness that it was not given; "now" is always an
 //! argument. The shells hold one machine each and carry out what it answers.
 
+pub mod aside;
 pub mod backoff;
 pub mod bad_body;
 pub mod commit;

@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::aside::Asides;
 use super::bad_body::{BadBodies, BadBody};
 use super::cursor::Cursor;
 use super::ids::{Generation, Sequence};
@@ -17,11 +18,12 @@ use super::pull_pace::PullPace;
 pub struct ShardMachine {
     stage: Stage,
     stop: Option<Stop>,
-    job_running: bool,
+    job: Option<Running>,
     rest_until: Option<Instant>,
     ledger: Ledger,
     pace: PullPace,
     bad_bodies: BadBodies,
+    asides: Asides,
     memory: Memory,
     /// Used when SLS has no checkpoint although we have read this shard before (the group was made anew, rule L6).
     resume: Option<Cursor>,
@@ -52,6 +54,15 @@ enum Stage {
 enum Stop {
     Requested { deadline: Instant },
     Lost,
+}
+
+/// What kind of job is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Running {
+    /// One that finds something new.
+    Reading,
+    /// Setting aside what was pulled before.
+    SettingAside,
 }
 
 /// How much memory a pull may take.
@@ -89,6 +100,17 @@ pub enum Job {
         cursor: Cursor,
         /// Log groups to ask for.
         count: u32,
+        /// Bytes to reserve for body and raw log groups.
+        reserve: usize,
+    },
+    /// PullLogs of a batch once more, for those of its logs that the receiver does not take: into the dead letter.
+    SetAside {
+        /// The batch.
+        sequence: Sequence,
+        /// Its first log group.
+        from: Cursor,
+        /// Its log groups.
+        log_groups: u32,
         /// Bytes to reserve for body and raw log groups.
         reserve: usize,
     },
@@ -166,11 +188,12 @@ impl ShardMachine {
         Self {
             stage: Stage::NeedCheckpoint,
             stop: None,
-            job_running: false,
+            job: None,
             rest_until: None,
             ledger: Ledger::default(),
             pace,
             bad_bodies: BadBodies::default(),
+            asides: Asides::default(),
             memory: Memory { recent: FIRST_RESERVE.min(memory), most: memory },
             resume,
             readonly_since: None,
@@ -187,14 +210,22 @@ impl ShardMachine {
             Some(Stop::Requested { deadline }) => {
                 let nothing_can_settle =
                     self.ledger.is_empty() || self.ledger.has_failed() && self.ledger.pending() == 0;
-                let done = nothing_can_settle || now >= deadline;
-                let end = if self.stage == Stage::Gone { End::Gone } else { End::Stopped };
-                return if done { Next::End(end) } else { Next::Wait(Some(deadline)) };
+                if nothing_can_settle || now >= deadline {
+                    return Next::End(if self.stage == Stage::Gone { End::Gone } else { End::Stopped });
+                }
+                return match self.next_aside(now) {
+                    Some(Next::Wait(until)) => Next::Wait(Some(until.map_or(deadline, |until| until.min(deadline)))),
+                    Some(next) => next,
+                    None => Next::Wait(Some(deadline)),
+                };
             }
             None => {}
         }
-        if self.job_running {
+        if self.job.is_some() {
             return Next::Wait(None);
+        }
+        if let Some(next) = self.next_aside(now) {
+            return next;
         }
         if self.ledger.has_failed() {
             match self.ledger.rewind() {
@@ -220,13 +251,13 @@ impl ShardMachine {
             Stage::Gone if self.ledger.is_empty() => return Next::End(End::Gone),
             Stage::Gone => return Next::Wait(None),
         };
-        self.job_running = true;
+        self.job = Some(Running::Reading);
         Next::Start(job)
     }
 
     /// SLS told the checkpoint; `None` if nothing was ever committed.
     pub fn checkpoint(&mut self, checkpoint: Option<Cursor>) {
-        self.job_running = false;
+        self.job = None;
         let forgotten = if checkpoint.is_none() { self.resume.take() } else { None };
         if let Some(cursor) = &forgotten {
             // The group made anew has to learn it, or the next process begins at the oldest log.
@@ -241,7 +272,7 @@ impl ShardMachine {
 
     /// SLS told the cursor of the oldest log kept. Answers with the gap to deliver, if this was a jump.
     pub fn oldest_cursor(&mut self, now: Instant, oldest: Cursor, jitter: f64) -> Verdict {
-        self.job_running = false;
+        self.job = None;
         let stage = std::mem::replace(&mut self.stage, Stage::Reading { cursor: oldest.clone() });
         let Stage::NeedOldest { lost } = stage else { return Verdict::Drop };
         if lost == oldest {
@@ -261,7 +292,7 @@ impl ShardMachine {
         has_body: bool,
         jitter: f64,
     ) -> Verdict {
-        self.job_running = false;
+        self.job = None;
         self.at_end = answer.log_groups == 0 && answer.end_of_shard != Some(false);
         let Stage::Reading { cursor } = &self.stage else { return Verdict::Drop };
         let cursor = cursor.clone();
@@ -295,13 +326,13 @@ impl ShardMachine {
         }
         self.end_committed = None;
         self.stage = Stage::Reading { cursor: next.clone() };
-        let sequence = self.ledger.enter(cursor, next, answer.received_s);
+        let sequence = self.ledger.enter(cursor, next, answer.log_groups, answer.received_s);
         Verdict::Deliver(self.ledger.generation(), sequence)
     }
 
     /// The job failed in a way that a repeat may mend.
     pub fn failed(&mut self, now: Instant, jitter: f64) {
-        self.job_running = false;
+        self.job = None;
         self.rest_after_failure(now, jitter);
     }
 
@@ -313,14 +344,14 @@ impl ShardMachine {
 
     /// A quota was hit.
     pub fn slowed_down(&mut self, now: Instant, at_least: Duration, jitter: f64) {
-        self.job_running = false;
+        self.job = None;
         let rest = self.pace.slowed_down(at_least, jitter);
         self.rest(now, rest);
     }
 
     /// SLS refused the cursor.
     pub fn cursor_invalid(&mut self) {
-        self.job_running = false;
+        self.job = None;
         if let Stage::Reading { cursor } = &self.stage
             && !self.ledger.has_failed()
         {
@@ -330,7 +361,7 @@ impl ShardMachine {
 
     /// SLS does not know the shard (any more). Answers with the gap to deliver, unless it was read to its end.
     pub fn shard_gone(&mut self) -> Verdict {
-        self.job_running = false;
+        self.end_reading_job();
         let stage = std::mem::replace(&mut self.stage, Stage::Gone);
         let at = match stage {
             Stage::Reading { cursor } if !self.ledger.has_failed() => cursor,
@@ -355,12 +386,46 @@ impl ShardMachine {
             self.pace.delivered();
             self.bad_bodies.delivered();
         }
+        if let Some(failed) = self.ledger.first_failed() {
+            for behind in self.asides.take_behind(failed) {
+                self.ledger.settle(self.ledger.generation(), behind, false);
+            }
+        }
         if self.ledger.has_failed() && !had_failed {
             self.rest_after_failure(now, jitter);
         }
         if let Some(position) = self.ledger.advance() {
             self.ready = Some(Ready { position, even_if_unchanged: false });
         }
+    }
+
+    /// A ticket came home whose batch is delivered but for logs that the receiver does not take. Whether the batch is to
+    /// be set aside, which is the next job; else it is settled, or of an attempt that does not count any more.
+    pub fn refused(&mut self, now: Instant, generation: Generation, sequence: Sequence, jitter: f64) -> bool {
+        let waits = generation == self.ledger.generation()
+            && self.ledger.first_failed().is_none_or(|failed| sequence < failed)
+            && self.ledger.pending_groups(sequence).is_some_and(|log_groups| log_groups > 0);
+        if waits {
+            self.asides.push(sequence);
+        } else {
+            self.settled(now, generation, sequence, true, jitter);
+        }
+        waits
+    }
+
+    /// The batch's refused logs are in the dead letter, or cannot be had any more; or, if not `kept`, the batch is not
+    /// what it was and has to be pulled again.
+    pub fn set_aside(&mut self, now: Instant, sequence: Sequence, kept: bool, jitter: f64) {
+        self.job = None;
+        if self.asides.done(sequence) {
+            self.settled(now, self.ledger.generation(), sequence, kept, jitter);
+        }
+    }
+
+    /// The batch's refused logs could not be set aside: again later, and nothing else before.
+    pub fn not_set_aside(&mut self, now: Instant, jitter: f64) {
+        self.job = None;
+        self.asides.failed(now, jitter);
     }
 
     /// ListShards, sent at `listed_at`, said that the shard is read-only.
@@ -372,13 +437,14 @@ impl ShardMachine {
     pub fn drain(&mut self, deadline: Instant) {
         if self.stop != Some(Stop::Lost) {
             self.stop = Some(Stop::Requested { deadline });
-            self.job_running = false;
+            self.end_reading_job();
         }
     }
 
     /// The lease is lost: end at once.
     pub fn abandon(&mut self) {
         self.stop = Some(Stop::Lost);
+        self.job = None;
     }
 
     /// A whole body failed by itself (rule O2): ask for half as much, for one log group at a time, or give one up. To be
@@ -407,9 +473,9 @@ impl ShardMachine {
         self.at_end && self.ledger.is_empty()
     }
 
-    /// Whether it was told to stop, so that a running job is to be dropped.
-    pub fn is_stopping(&self) -> bool {
-        self.stop.is_some()
+    /// Whether a job is under way; one that is not any more, since it was told to stop, is to be dropped.
+    pub fn has_job(&self) -> bool {
+        self.job.is_some()
     }
 
     /// The position to commit, if there is a new one. Nothing once the lease is lost.
@@ -420,6 +486,23 @@ impl ShardMachine {
     /// What is failed when the shard ends before everything settled.
     pub fn first_unsettled(&self) -> Sequence {
         self.ledger.first_unsettled()
+    }
+
+    /// Setting aside goes on while the shard drains, also when SLS does not list it any more.
+    fn end_reading_job(&mut self) {
+        self.job = self.job.filter(|job| *job == Running::SettingAside);
+    }
+
+    /// What there is to set aside: the job, which is begun, or how long it rests.
+    fn next_aside(&mut self, now: Instant) -> Option<Next> {
+        let (sequence, rest_until) = self.asides.next(now)?;
+        if rest_until.is_some() || self.job.is_some() {
+            return Some(Next::Wait(rest_until));
+        }
+        let from = self.begin_of(sequence)?.clone();
+        let log_groups = self.ledger.pending_groups(sequence)?;
+        self.job = Some(Running::SettingAside);
+        Some(Next::Start(Job::SetAside { sequence, from, log_groups, reserve: self.memory.recent }))
     }
 
     fn empty_answer(&mut self, now: Instant, sent_at: Instant, cursor: Cursor, next: Cursor, received_s: Option<i64>) {
@@ -451,13 +534,13 @@ impl ShardMachine {
 
     fn skip(&mut self, from: Cursor, to: Cursor) -> Next {
         self.stage = Stage::Reading { cursor: to.clone() };
-        let sequence = self.ledger.enter(from.clone(), to.clone(), None);
+        let sequence = self.ledger.enter(from.clone(), to.clone(), 0, None);
         let reason = "a log group cannot be read: the same bytes fail again and again";
         Next::Skip(self.ledger.generation(), sequence, Gap { from, to, reason })
     }
 
     fn enter_gap(&mut self, gap: Gap) -> Verdict {
-        let sequence = self.ledger.enter(gap.from.clone(), gap.to.clone(), None);
+        let sequence = self.ledger.enter(gap.from.clone(), gap.to.clone(), 0, None);
         Verdict::Gap(self.ledger.generation(), sequence, gap)
     }
 

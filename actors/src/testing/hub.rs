@@ -88,6 +88,8 @@ pub enum BodyFault {
     NoCursor,
     /// The headers repeat the cursor that was asked for.
     SameCursor,
+    /// The service answers with at most so many log groups, as it may.
+    Fewer(u32),
     /// The body arrives only after this long.
     Slow(Duration),
 }
@@ -333,6 +335,10 @@ impl LogHub for Client {
         let from = from.clone();
         let fault = self.fault(&Operation::PullLogs { shard, cursor: from.clone(), count });
         let hub = self.hub.clone();
+        let count = match fault.body {
+            Some(BodyFault::Fewer(most)) => count.min(most),
+            _ => count,
+        };
         Box::pin(async move {
             let answer = Self::carry_out(&hub, &fault, |hub, now| {
                 let pull = Pull { cursor: from.as_str(), end_cursor: None, count, coding: Coding::Lz4 };

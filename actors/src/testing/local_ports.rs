@@ -10,7 +10,7 @@ use slog::Logger;
 
 use crate::config::Confirmation;
 use crate::counters::Counters;
-use crate::ports::{Dial, LogHub, WorkerPorts};
+use crate::ports::{DeadLetter, Dial, LogHub, WorkerPorts};
 
 /// Makes the outside's parts.
 pub struct Outside {
@@ -18,6 +18,8 @@ pub struct Outside {
     pub log_hub: Box<dyn Fn() -> Rc<dyn LogHub>>,
     /// A dialer of the receiver.
     pub dialer: Box<dyn Fn(Arc<Counters>) -> Rc<dyn Dial>>,
+    /// Where logs are kept that the receiver does not take, if anywhere.
+    pub dead_letter: Option<Rc<dyn DeadLetter>>,
     /// Wall clock, in unix seconds.
     pub unix_seconds: Box<dyn Fn() -> i64>,
     /// The level at which connections confirm.
@@ -68,6 +70,10 @@ impl WorkerPorts for LocalPorts {
 
     fn dialer(&self, counters: Arc<Counters>, _: Logger) -> Rc<dyn Dial> {
         (self.outside().dialer)(counters)
+    }
+
+    fn dead_letter(&self, _: Logger) -> Option<Rc<dyn DeadLetter>> {
+        self.outside().dead_letter.clone()
     }
 
     fn level(&self) -> Confirmation {

@@ -5,6 +5,7 @@
 //! [`faults`] says what goes wrong when, and [`simulation`] puts it all together, reproducible by its seed.
 //! [`probe`] stands in for the neighbours of a single actor.
 
+pub mod dead_letter;
 pub mod faults;
 pub mod hub;
 pub mod invariants;

@@ -13,6 +13,7 @@ use slog::{Logger, o};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::dead_letter::InMemoryDeadLetter;
 use super::faults::{PLANNED_PANIC, Place, Plan, SlsFault, What};
 use super::hub::{Fault, InMemoryHub, Operation};
 use super::invariants::{BodyMemory, Checker, Terms};
@@ -153,6 +154,8 @@ struct World {
     began: Instant,
     hub: InMemoryHub,
     receiver: Receiver,
+    /// Of all forwarders, as processes of one machine share it.
+    dead_letter: InMemoryDeadLetter,
     checker: Checker,
     rng: fastrand::Rng,
     sls_faults: Rc<RefCell<Vec<(Instant, SlsFault)>>>,
@@ -219,6 +222,7 @@ impl World {
             began: Instant::now(),
             hub,
             receiver,
+            dead_letter: InMemoryDeadLetter::default(),
             checker,
             rng: fastrand::Rng::with_seed(plan.seed ^ 0xF011),
             sls_faults,
@@ -462,6 +466,7 @@ impl World {
         Outside {
             log_hub: Box::new(log_hub),
             dialer: Box::new(dialer),
+            dead_letter: Some(Rc::new(self.dead_letter.clone())),
             unix_seconds: Box::new(move || clock.now().seconds() + jump_s.get()),
             level: self.plan.settings.confirmation,
         }

@@ -14,6 +14,8 @@ use sls_syslog_actors::loghub::{GroupSettings, Limits};
 use sls_syslog_actors::messages::*;
 use sls_syslog_actors::model::bad_body::BadBody;
 use sls_syslog_actors::model::ids::{Epoch, Generation, Sequence};
+use sls_syslog_actors::ports::DeadLetter;
+use sls_syslog_actors::testing::dead_letter::InMemoryDeadLetter;
 use sls_syslog_actors::testing::hub::{BodyFault, Fault, InMemoryHub, Operation};
 use sls_syslog_actors::testing::probe::{Probed, jammed, probe};
 use sls_syslog_actors::testing::runtime::{VirtualTime, run};
@@ -24,37 +26,38 @@ use tokio::time::Instant;
 
 use crate::tools::*;
 
-const EPOCH: Epoch = Epoch(7);
+pub const EPOCH: Epoch = Epoch(7);
 
-struct Rig {
-    hub: InMemoryHub,
-    fetcher: Addr<ShardFetcher>,
-    batches: Credits,
-    budget: ByteBudget,
-    counters: Arc<Counters>,
-    formatter: Probed<FormatBatch>,
-    ready: Probed<CheckpointReady>,
-    ended: Probed<ShardEnded>,
-    guard: Probed<ActorEnded>,
-    events: Probed<ForwarderEvent>,
+pub struct Rig {
+    pub hub: InMemoryHub,
+    pub fetcher: Addr<ShardFetcher>,
+    pub batches: Credits,
+    pub budget: ByteBudget,
+    pub counters: Arc<Counters>,
+    pub formatter: Probed<FormatBatch>,
+    pub ready: Probed<CheckpointReady>,
+    pub ended: Probed<ShardEnded>,
+    pub guard: Probed<ActorEnded>,
+    pub events: Probed<ForwarderEvent>,
 }
 
 /// What differs from test to test.
-struct Setup {
-    max_log_groups: u32,
-    batches: usize,
-    formatter: Option<Recipient<FormatBatch>>,
+pub struct Setup {
+    pub max_log_groups: u32,
+    pub batches: usize,
+    pub formatter: Option<Recipient<FormatBatch>>,
+    pub dead_letter: Option<InMemoryDeadLetter>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { max_log_groups: 1, batches: 8, formatter: None }
+        Self { max_log_groups: 1, batches: 8, formatter: None, dead_letter: None }
     }
 }
 
 impl Rig {
     /// A fetcher of a shard of a hub on which the group exists.
-    fn new(hub: &InMemoryHub, setup: Setup) -> Self {
+    pub fn new(hub: &InMemoryHub, setup: Setup) -> Self {
         let group = GroupSettings { timeout_s: 3600, order: false };
         let created = hub.with(|hub, now| hub.create_group(InMemoryHub::AT, "group", group, now));
         created.expect("a new group");
@@ -77,6 +80,7 @@ impl Rig {
             hub: hub.client("group", "me"),
             batches: batches.clone(),
             budget: budget.clone(),
+            dead_letter: setup.dead_letter.map(|dead_letter| Rc::new(dead_letter) as Rc<dyn DeadLetter>),
             formatter: setup.formatter.unwrap_or(formatter),
             checkpoint_ready,
             caught_up,
@@ -93,16 +97,16 @@ impl Rig {
         Self { hub: hub.clone(), fetcher, batches, budget, counters, formatter: formatted, ready, ended, guard, events }
     }
 
-    fn command(&self, command: ShardCommand) {
+    pub fn command(&self, command: ShardCommand) {
         self.fetcher.do_send(ControlShard { epoch: EPOCH, command });
     }
 
     /// The next batch's ticket; what it was made of is dropped, as a formatter does once it has rendered it.
-    async fn ticket(&mut self) -> Ticket {
+    pub async fn ticket(&mut self) -> Ticket {
         self.formatter.next().await.ticket
     }
 
-    async fn abandon(mut self) {
+    pub async fn abandon(mut self) {
         self.command(ShardCommand::Abandon);
         self.ended.next().await;
         assert!(!self.guard.next().await.panicked);
@@ -111,7 +115,7 @@ impl Rig {
     }
 }
 
-fn hub_with(groups: usize) -> (InMemoryHub, Vec<String>) {
+pub fn hub_with(groups: usize) -> (InMemoryHub, Vec<String>) {
     let hub = InMemoryHub::new(1);
     let cursors = put(&hub, groups);
     (hub, cursors)

@@ -4,6 +4,7 @@
 mod birth;
 mod connection;
 mod coordinator;
+mod dead_letter;
 mod fetcher;
 mod formatter;
 mod panics;

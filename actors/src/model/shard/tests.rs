@@ -273,3 +273,145 @@ fn i9_a_shard_that_expires_while_it_is_drained_unread_leaves_a_gap_record() {
     shard.settled(now, generation, sequence, true, 0.0);
     assert_eq!(shard.next(now), Next::End(End::Gone));
 }
+
+fn set_aside_job(next: Next) -> Sequence {
+    match next {
+        Next::Start(Job::SetAside { sequence, .. }) => sequence,
+        other => panic!("nothing is set aside: {other:?}"),
+    }
+}
+
+#[test]
+fn a_batch_with_refused_logs_is_set_aside_before_anything_more_is_pulled() {
+    let now = Instant::now();
+    let mut shard = reading(0, now);
+    let a = deliver(&mut shard, now, 1);
+    shard.next(now);
+    assert!(shard.refused(now, a.0, a.1, 0.0));
+    assert_eq!(shard.next(now), Next::Wait(None), "a pull is under way");
+    let b = deliver(&mut shard, now, 2);
+    let (sequence, reserve) = (a.1, 1000 * 1200);
+    let job = Job::SetAside { sequence, from: cursor(0), log_groups: 1000, reserve };
+    assert_eq!(shard.next(now), Next::Start(job));
+    assert_eq!(shard.next(now), Next::Wait(None), "one job at a time");
+    shard.settled(now, b.0, b.1, true, 0.0);
+    assert_eq!(shard.take_ready(), None, "I1: what is not in the dead letter is not settled");
+    shard.set_aside(now, sequence, true, 0.0);
+    assert_eq!(shard.take_ready().expect("all settled").position.cursor, cursor(2));
+    assert!(matches!(shard.next(now), Next::Start(Job::Pull { cursor: c, .. }) if c == cursor(2)));
+}
+
+#[test]
+fn a_dead_letter_that_does_not_take_it_holds_the_checkpoint_and_is_asked_for_ever() {
+    let start = Instant::now();
+    let mut shard = reading(0, start);
+    let a = deliver(&mut shard, start, 1);
+    shard.refused(start, a.0, a.1, 0.0);
+    let mut now = start;
+    for _ in 0..100 {
+        let sequence = set_aside_job(shard.next(now));
+        shard.not_set_aside(now, 0.0);
+        assert_eq!((sequence, shard.take_ready()), (a.1, None));
+        let Next::Wait(Some(until)) = shard.next(now) else { panic!("no pause") };
+        assert!(until > now && until <= now + Duration::from_secs(60));
+        now = until;
+    }
+    assert!(now > start + Duration::from_secs(3600));
+    let sequence = set_aside_job(shard.next(now));
+    shard.set_aside(now, sequence, true, 0.0);
+    assert_eq!(shard.take_ready().expect("settled").position.cursor, cursor(1));
+}
+
+#[test]
+fn o1_what_lies_behind_a_failed_batch_is_pulled_again_and_not_set_aside() {
+    let now = Instant::now();
+    let mut shard = reading(0, now);
+    let a = deliver(&mut shard, now, 1);
+    shard.next(now);
+    let b = deliver(&mut shard, now, 2);
+    assert!(shard.refused(now, b.0, b.1, 0.0));
+    assert_eq!(set_aside_job(shard.next(now)), b.1);
+    shard.settled(now, a.0, a.1, false, 0.0);
+    assert_eq!(shard.next(now), Next::Wait(None), "the job is under way");
+    shard.set_aside(now, b.1, true, 0.0);
+    let Next::Wait(Some(until)) = shard.next(now) else { panic!("rests after a failure") };
+    assert!(matches!(shard.next(until), Next::Start(Job::Pull { cursor: c, .. }) if c == cursor(0)));
+    assert_eq!(shard.take_ready(), None);
+    assert!(!shard.refused(until, b.0, b.1, 0.0), "of an attempt that does not count any more");
+}
+
+#[test]
+fn o1_what_lies_before_a_failed_batch_is_set_aside_before_the_rewind() {
+    let now = Instant::now();
+    let mut shard = reading(0, now);
+    let a = deliver(&mut shard, now, 1);
+    shard.next(now);
+    let b = deliver(&mut shard, now, 2);
+    shard.refused(now, a.0, a.1, 0.0);
+    shard.settled(now, b.0, b.1, false, 0.0);
+    let sequence = set_aside_job(shard.next(now));
+    shard.set_aside(now, sequence, true, 0.0);
+    assert_eq!(shard.take_ready().expect("settled").position.cursor, cursor(1));
+    let Next::Wait(Some(until)) = shard.next(now) else { panic!("rests after a failure") };
+    assert!(matches!(shard.next(until), Next::Start(Job::Pull { cursor: c, .. }) if c == cursor(1)));
+}
+
+#[test]
+fn a_batch_that_is_not_what_it_was_is_pulled_again() {
+    let now = Instant::now();
+    let mut shard = reading(0, now);
+    let a = deliver(&mut shard, now, 1);
+    shard.refused(now, a.0, a.1, 0.0);
+    let sequence = set_aside_job(shard.next(now));
+    shard.set_aside(now, sequence, false, 0.0);
+    let Next::Wait(Some(until)) = shard.next(now) else { panic!("rests after a failure") };
+    assert!(matches!(shard.next(until), Next::Start(Job::Pull { cursor: c, .. }) if c == cursor(0)));
+}
+
+#[test]
+fn a_refused_gap_record_has_no_logs_to_set_aside() {
+    let now = Instant::now();
+    let mut shard = reading(1, now);
+    shard.cursor_invalid();
+    shard.next(now);
+    let Verdict::Gap(generation, sequence, _) = shard.oldest_cursor(now, cursor(8), 0.0) else { panic!("no gap") };
+    assert!(!shard.refused(now, generation, sequence, 0.0));
+    assert_eq!(shard.take_ready().expect("settled").position.cursor, cursor(8));
+}
+
+#[test]
+fn a_drain_goes_on_setting_aside_until_its_deadline() {
+    let now = Instant::now();
+    let deadline = now + Duration::from_secs(25);
+    let mut shard = reading(0, now);
+    let a = deliver(&mut shard, now, 1);
+    shard.next(now);
+    shard.refused(now, a.0, a.1, 0.0);
+    shard.drain(deadline);
+    assert!(!shard.has_job(), "the pull is dropped");
+    let sequence = set_aside_job(shard.next(now));
+    assert_eq!(shard.next(now), Next::Wait(Some(deadline)));
+    shard.drain(deadline);
+    shard.shard_gone();
+    assert!(shard.has_job(), "this job is not dropped");
+    shard.not_set_aside(now, 0.0);
+    let Next::Wait(Some(until)) = shard.next(now) else { panic!("no pause") };
+    assert!(until < deadline);
+    assert_eq!(set_aside_job(shard.next(until)), sequence);
+    assert!(matches!(shard.next(deadline), Next::End(_)), "L1: with nothing committed");
+    assert_eq!((shard.take_ready(), shard.first_unsettled()), (None, sequence));
+}
+
+#[test]
+fn a_lost_shard_sets_nothing_aside_any_more() {
+    let now = Instant::now();
+    let mut shard = reading(0, now);
+    let a = deliver(&mut shard, now, 1);
+    shard.refused(now, a.0, a.1, 0.0);
+    set_aside_job(shard.next(now));
+    shard.abandon();
+    assert!(!shard.has_job());
+    assert_eq!(shard.next(now), Next::End(End::Stopped));
+    shard.set_aside(now, a.1, true, 0.0);
+    assert_eq!(shard.take_ready(), None);
+}

@@ -1,0 +1,370 @@
+//! `dead-letter resend`: each log through the library's own formatter and connection, as `run` would send it.
+
+use std::collections::HashMap;
+use std::io::{IsTerminal, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use prost::Message as _;
+use slog::Logger;
+use sls_syslog_actors::config::{DestinationConfig, ForwarderConfig, parse_duration};
+use sls_syslog_actors::connection::{ConnectionParts, SyslogConnection, shared_pace};
+use sls_syslog_actors::counters::Counters;
+use sls_syslog_actors::credit::{ByteBudget, Credits};
+use sls_syslog_actors::formatter::{ConnectionHandle, Formatter, FormatterParts};
+use sls_syslog_actors::io::dead_letter::file::{LetterFile, Lines};
+use sls_syslog_actors::io::dial::Destination;
+use sls_syslog_actors::messages::{
+    ActorEnded, BatchContent, BatchSettled, CloseConnection, FormatBatch, Outcome, PulledBody, ReceiverChanged,
+};
+use sls_syslog_actors::model::cursor::Cursor;
+use sls_syslog_actors::model::ids::{Epoch, Generation, Sequence, ShardId};
+use sls_syslog_actors::ticket::{FailedFrom, Ticket};
+use sls_syslog_actors::watch::{ActorName, ExitGuard};
+use sls_syslog_actors::wire::dead_letter::Entry;
+use sls_syslog_actors::wire::format::{Position, RenderSettings, Renderer};
+use sls_syslog_actors::wire::sls::reply::Compression;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::{Instant, interval, sleep_until, timeout};
+
+use super::{failed, file_of};
+use crate::settings::{self, Layers};
+use crate::{exit, logging};
+
+/// How to send it.
+#[derive(Debug, clap::Args)]
+pub struct ResendArgs {
+    /// The file instead of dead_letter.path
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Says what each message would be, and sends nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Gives up when the receiver has confirmed nothing for so long
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = parse_duration)]
+    give_up_after: Duration,
+}
+
+/// Bytes of logs that are on their way at once.
+const BUDGET: usize = 64 << 20;
+/// Confirmed logs are removed from the file at the latest after this, or when there are so many bytes of them.
+const REMOVE: (Duration, usize) = (Duration::from_secs(10), 8 << 20);
+/// How often progress is shown: on a terminal, and in a log.
+const PROGRESS: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
+/// Reasons that are printed.
+const MOST_REASONS: u64 = 20;
+/// Time for closing the connection.
+const CLOSE: Duration = Duration::from_secs(10);
+
+pub(super) fn run(args: &ResendArgs, layers: Layers) -> ExitCode {
+    let settings = match settings::load_for_resend(&layers) {
+        Ok(settings) => settings,
+        Err(problems) => return settings::report(&problems),
+    };
+    let file = match file_of(args.file.as_deref(), settings.forwarder.dead_letter.clone()) {
+        Ok(file) => file,
+        Err(code) => return code,
+    };
+    let lines = match file.lines() {
+        Ok(lines) => lines,
+        Err(error) => return failed(error),
+    };
+    if args.dry_run {
+        return match dry_run(lines, &settings.forwarder.destination) {
+            Ok(code) => code,
+            Err(error) => failed(error),
+        };
+    }
+    let total = match count(&file) {
+        Ok(total) => total,
+        Err(error) => return failed(error),
+    };
+    let (log, guard) = logging::init(&settings.log);
+    let sending = Sending { file, lines, total, config: settings.forwarder, give_up_after: args.give_up_after, log };
+    let code = actix_rt::System::new().block_on(sending.run());
+    drop(guard);
+    code.unwrap_or_else(failed)
+}
+
+fn count(file: &LetterFile) -> Result<u64, String> {
+    let mut lines = file.lines().map_err(|error| error.to_string())?;
+    let mut total = 0;
+    while lines.next_line().map_err(|error| error.to_string())?.is_some() {
+        total += 1;
+    }
+    Ok(total)
+}
+
+/// Says what would be sent.
+fn dry_run(mut lines: Lines, destination: &DestinationConfig) -> Result<ExitCode, String> {
+    let mut renderer = Renderer::new(RenderSettings::from(destination));
+    let (mut number, mut logs, mut unreadable) = (0_u64, 0_u64, 0_u64);
+    while let Some(line) = lines.next_line().map_err(|error| error.to_string())? {
+        number += 1;
+        let entry = match Entry::from_line(&line) {
+            Ok(entry) => entry,
+            Err(error) => {
+                unreadable += 1;
+                eprintln!("line {number} cannot be read: {error}");
+                continue;
+            }
+        };
+        let mut frame = Vec::new();
+        let raw = entry.log.to_list().encode_to_vec();
+        let rendered = renderer.render(&raw, &mut Position::default(), &mut frame, usize::MAX);
+        let rendered = rendered.map_err(|error| format!("line {number} cannot be rendered: {error}"))?;
+        let cut = if rendered.truncated > 0 { ", cut to destination.max_message_bytes" } else { "" };
+        let cursor: String = entry.cursor.chars().take(100).flat_map(char::escape_debug).collect();
+        println!("shard {} cursor {cursor} place {}: {} bytes{cut}", entry.shard, entry.place, frame.len());
+        logs += 1;
+    }
+    println!("{logs} log(s) would be sent to {} {} port {}", destination.protocol, destination.host, destination.port);
+    Ok(exit::code(if unreadable > 0 { exit::FAILED } else { exit::OK }))
+}
+
+struct Sending {
+    file: LetterFile,
+    lines: Lines,
+    total: u64,
+    config: ForwarderConfig,
+    give_up_after: Duration,
+    log: Logger,
+}
+
+/// How far it is.
+#[derive(Default)]
+struct Progress {
+    /// Logs on their way, by number, with their lines.
+    on_the_way: HashMap<u64, Vec<u8>>,
+    /// Lines of confirmed logs that are still in the file.
+    confirmed: HashMap<Vec<u8>, usize>,
+    confirmed_bytes: usize,
+    sent: u64,
+    refused: u64,
+    failed: u64,
+    unreadable: u64,
+}
+
+/// Hands messages of one kind to whoever waits for them.
+struct Inbox<M>(tokio::sync::mpsc::UnboundedSender<M>);
+
+impl<M: Message<Result = ()> + Send + Unpin + 'static> Actor for Inbox<M> {
+    type Context = Context<Self>;
+}
+
+impl<M: Message<Result = ()> + Send + Unpin + 'static> Handler<M> for Inbox<M> {
+    type Result = ();
+
+    fn handle(&mut self, message: M, _: &mut Self::Context) {
+        // At the end nobody waits any more.
+        let _ = self.0.send(message);
+    }
+}
+
+fn inbox<M: Message<Result = ()> + Send + Unpin + 'static>() -> (Recipient<M>, UnboundedReceiver<M>) {
+    let (sender, receiver) = unbounded_channel();
+    (Inbox(sender).start().recipient(), receiver)
+}
+
+/// The library's formatter and connection.
+struct Chain {
+    formatter: Addr<Formatter>,
+    connection: Addr<SyslogConnection>,
+    budget: ByteBudget,
+    report_to: Recipient<BatchSettled>,
+    settled: UnboundedReceiver<BatchSettled>,
+    ended: UnboundedReceiver<ActorEnded>,
+}
+
+impl Chain {
+    fn start(config: &ForwarderConfig, log: &Logger) -> Result<Self, String> {
+        let counters = Arc::new(Counters::default());
+        let destination = Destination::new(&config.destination).map_err(|error| error.to_string())?;
+        let (receiver_changed, _) = inbox::<ReceiverChanged>();
+        let (watcher, ended) = inbox::<ActorEnded>();
+        let (report_to, settled) = inbox::<BatchSettled>();
+        let credits = Credits::new(config.mailbox.connection);
+        let connection = SyslogConnection::new(
+            &config.destination,
+            ConnectionParts {
+                worker: 0,
+                index: 0,
+                dial: destination.dialer(Arc::clone(&counters), log.clone()),
+                level: destination.level(),
+                mailbox: config.mailbox.connection,
+                pace: shared_pace(&config.destination),
+                receiver_changed,
+                counters: Arc::clone(&counters),
+                logger: log.clone(),
+                seed: fastrand::u64(..),
+                guard: ExitGuard::new(ActorName::SyslogConnection { worker: 0, index: 0 }, watcher.clone()),
+            },
+        )
+        .launch();
+        let formatter = Formatter::new(FormatterParts {
+            mailbox: config.mailbox.formatter,
+            piece_bytes: config.limits.piece_bytes,
+            settings: RenderSettings::from(&config.destination),
+            connections: vec![ConnectionHandle { send: connection.clone().recipient(), credits }],
+            budget: ByteBudget::new(BUDGET),
+            counters,
+            log: log.clone(),
+            guard: ExitGuard::new(ActorName::Formatter { worker: 0 }, watcher),
+        })
+        .launch();
+        Ok(Self { formatter, connection, budget: ByteBudget::new(BUDGET), report_to, settled, ended })
+    }
+
+    /// Hands over one log as a batch of its own.
+    async fn send(&self, number: u64, entry: &Entry) {
+        let raw = entry.log.to_list().encode_to_vec();
+        let shard = ShardId(entry.shard);
+        let numbers = (shard, Epoch(0), Generation(0), Sequence(number));
+        // Each stands for itself: one that fails holds up no other.
+        let ticket = Ticket::new(numbers, FailedFrom::none(), self.report_to.clone(), None);
+        let body = PulledBody {
+            credit: self.budget.reserve(raw.len()).await,
+            raw_size: raw.len() as u64,
+            bytes: raw.into(),
+            compression: Compression::None,
+            log_groups: 1,
+        };
+        let from = Cursor::new(&entry.cursor).unwrap_or_else(|| Cursor::new("unknown").expect("printable"));
+        self.formatter.do_send(FormatBatch { from, content: BatchContent::Body(body), ticket });
+    }
+
+    /// Says goodbye to the receiver.
+    async fn close(mut self) {
+        self.connection.do_send(CloseConnection { deadline: Instant::now() + CLOSE });
+        // A little more than it takes by itself.
+        let _ = timeout(CLOSE + Duration::from_secs(1), self.ended.recv()).await;
+    }
+}
+
+impl Sending {
+    async fn run(mut self) -> Result<ExitCode, String> {
+        let mut chain = Chain::start(&self.config, &self.log)?;
+        let mut progress = Progress::default();
+        let on_terminal = std::io::stderr().is_terminal();
+        let mut show = interval(if on_terminal { PROGRESS.0 } else { PROGRESS.1 });
+        let (mut number, mut all_read, mut gave_up) = (0, false, false);
+        let (mut removed_at, mut give_up_at) = (Instant::now(), Instant::now() + self.give_up_after);
+        loop {
+            while !all_read && progress.on_the_way.len() < self.config.mailbox.formatter {
+                let Some(line) = self.lines.next_line().map_err(|error| error.to_string())? else {
+                    all_read = true;
+                    break;
+                };
+                number += 1;
+                match Entry::from_line(&line) {
+                    Ok(entry) => {
+                        progress.on_the_way.insert(number, line);
+                        chain.send(number, &entry).await;
+                    }
+                    Err(error) => {
+                        progress.unreadable += 1;
+                        eprintln!("line {number} cannot be read: {error}");
+                    }
+                }
+            }
+            if all_read && progress.on_the_way.is_empty() {
+                break;
+            }
+            tokio::select! {
+                Some(settled) = chain.settled.recv() => {
+                    if progress.settled(&settled) {
+                        give_up_at = Instant::now() + self.give_up_after;
+                    }
+                }
+                Some(ended) = chain.ended.recv() => return Err(format!("the {} has ended", ended.actor)),
+                _ = show.tick() => self.show(&progress, on_terminal),
+                () = sleep_until(give_up_at) => {
+                    gave_up = true;
+                    break;
+                }
+            }
+            if removed_at.elapsed() >= REMOVE.0 || progress.confirmed_bytes >= REMOVE.1 {
+                progress.remove(&self.file)?;
+                removed_at = Instant::now();
+            }
+        }
+        progress.remove(&self.file)?;
+        self.show(&progress, on_terminal);
+        if on_terminal {
+            eprintln!();
+        }
+        chain.close().await;
+        Ok(self.report(&progress, gave_up))
+    }
+
+    fn show(&self, progress: &Progress, on_terminal: bool) {
+        let Progress { sent, refused, .. } = progress;
+        let line = format!("{sent} of {} sent, {refused} not taken", self.total);
+        if on_terminal {
+            eprint!("\r{line}");
+            // Progress that cannot be shown harms nobody.
+            let _ = std::io::stderr().flush();
+        } else {
+            eprintln!("{line}");
+        }
+    }
+
+    fn report(&self, progress: &Progress, gave_up: bool) -> ExitCode {
+        let left = self.total.saturating_sub(progress.sent);
+        println!("{} of {} log(s) sent; {left} left in {}", progress.sent, self.total, self.file.path().display());
+        if gave_up {
+            eprintln!("error: the receiver has confirmed nothing for {:?}; gave up", self.give_up_after);
+        }
+        if progress.refused > 0 {
+            eprintln!(
+                "error: {} log(s) are not taken: set destination.max_message_bytes if they are too long",
+                progress.refused
+            );
+        }
+        if progress.failed + progress.unreadable > 0 {
+            eprintln!("error: {} log(s) cannot be read or rendered", progress.failed + progress.unreadable);
+        }
+        exit::code(if left > 0 || gave_up { exit::FAILED } else { exit::OK })
+    }
+}
+
+impl Progress {
+    /// A log came back; whether the receiver had a word on it.
+    fn settled(&mut self, settled: &BatchSettled) -> bool {
+        let Some(line) = self.on_the_way.remove(&settled.sequence.0) else { return false };
+        match &settled.outcome {
+            Outcome::Delivered { refused, .. } => match refused.first() {
+                None => {
+                    self.sent += 1;
+                    self.confirmed_bytes += line.len();
+                    *self.confirmed.entry(line).or_default() += 1;
+                }
+                Some(refused) => {
+                    self.refused += 1;
+                    if self.refused <= MOST_REASONS {
+                        eprintln!("line {} is not taken: {}", settled.sequence.0, refused.reason);
+                    }
+                }
+            },
+            Outcome::Failed(why) => {
+                self.failed += 1;
+                eprintln!("line {} cannot be sent: {why:?}", settled.sequence.0);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Takes what was confirmed out of the file.
+    fn remove(&mut self, file: &LetterFile) -> Result<(), String> {
+        if !self.confirmed.is_empty() {
+            file.remove(&self.confirmed).map_err(|error| error.to_string())?;
+            self.confirmed.clear();
+            self.confirmed_bytes = 0;
+        }
+        Ok(())
+    }
+}
