@@ -237,7 +237,7 @@ fn keeping_a_ledger() -> Box<dyn FnMut() -> u64> {
         let mut ledger = Ledger::default();
         let mut flying = std::collections::VecDeque::new();
         for step in cursors.windows(2) {
-            flying.push_back(ledger.enter(step[0].clone(), step[1].clone(), Some(1_700_000_000)));
+            flying.push_back(ledger.enter(step[0].clone(), step[1].clone(), 1, Some(1_700_000_000)));
             if flying.len() == 128
                 && let Some(oldest) = flying.pop_front()
             {

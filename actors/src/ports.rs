@@ -17,7 +17,7 @@ use crate::counters::Counters;
 use crate::messages::{PulledBody, RefusedLog};
 use crate::model::cursor::{Cursor, StartPosition};
 use crate::model::ids::ShardId;
-use crate::wire::dead_letter::{self, Place, SetAsideLog, TakeError};
+use crate::wire::dead_letter::{self, Place, TakeError, Taken};
 use crate::wire::sls::error::SlsError;
 use crate::wire::sls::reply::{Checkpoint, ConsumerGroup, LogStoreInfo, PullHead, ShardInfo};
 
@@ -150,6 +150,8 @@ pub struct Letter {
     pub from: Cursor,
     /// The batch, or a part of it.
     pub body: PulledBody,
+    /// Place in the batch of the body's first log group.
+    pub first_group: u64,
     /// Place in the batch of the body's first log.
     pub first_log: u64,
     /// Logs that the whole batch held when it was sent.
@@ -160,12 +162,15 @@ pub struct Letter {
     pub refused: Arc<[RefusedLog]>,
 }
 
+/// Logs of a body, each with why the receiver does not take it.
+pub type TakenLogs<'a> = Vec<(&'a RefusedLog, Taken)>;
+
 impl Letter {
     /// Takes the refused logs out of the body, each with why it is one; also says how many logs the body holds. Slow.
     ///
     /// # Errors
     /// [`KeepError::BadBody`] and [`KeepError::OtherLogs`].
-    pub fn take(&self) -> Result<(Vec<(&RefusedLog, SetAsideLog)>, u64), KeepError> {
+    pub fn take(&self) -> Result<(TakenLogs<'_>, u64), KeepError> {
         let mut refused: Vec<&RefusedLog> = self.refused.iter().collect();
         refused.sort_by_key(|refused| refused.log);
         refused.dedup_by_key(|refused| refused.log);
@@ -177,7 +182,7 @@ impl Letter {
             TakeError::OtherLogs { .. } => KeepError::OtherLogs(error.to_string()),
         })?;
         let why = |place: u64| wanted.binary_search(&place).ok().map(|at| refused[at]);
-        Ok((taken.into_iter().filter_map(|(place, log)| Some((why(place)?, log))).collect(), logs))
+        Ok((taken.into_iter().filter_map(|taken| Some((why(taken.place)?, taken))).collect(), logs))
     }
 }
 

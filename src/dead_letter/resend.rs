@@ -1,4 +1,4 @@
-//! `dead-letter resend`: each log through the library's own formatter and connection, as `run` would send it.
+//! `dead-letter resend`: each log through the library's own renderer and connection, as `run` would send it.
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write as _};
@@ -13,20 +13,19 @@ use slog::Logger;
 use sls_syslog_actors::config::{DestinationConfig, ForwarderConfig, parse_duration};
 use sls_syslog_actors::connection::{ConnectionParts, SyslogConnection, shared_pace};
 use sls_syslog_actors::counters::Counters;
-use sls_syslog_actors::credit::{ByteBudget, Credits};
-use sls_syslog_actors::formatter::{ConnectionHandle, Formatter, FormatterParts};
+use sls_syslog_actors::credit::{ByteBudget, ByteCredit, Credit, Credits};
 use sls_syslog_actors::io::dead_letter::file::{LetterFile, Lines};
 use sls_syslog_actors::io::dial::Destination;
 use sls_syslog_actors::messages::{
-    ActorEnded, BatchContent, BatchSettled, CloseConnection, FormatBatch, Outcome, PulledBody, ReceiverChanged,
+    ActorEnded, BatchSettled, CloseConnection, Frames, Outcome, ReceiverChanged, SendBatch,
 };
 use sls_syslog_actors::model::cursor::Cursor;
 use sls_syslog_actors::model::ids::{Epoch, Generation, Sequence, ShardId};
 use sls_syslog_actors::ticket::{FailedFrom, Ticket};
 use sls_syslog_actors::watch::{ActorName, ExitGuard};
 use sls_syslog_actors::wire::dead_letter::Entry;
-use sls_syslog_actors::wire::format::{Position, RenderSettings, Renderer};
-use sls_syslog_actors::wire::sls::reply::Compression;
+use sls_syslog_actors::wire::format::origin::Batch;
+use sls_syslog_actors::wire::format::{Alone, Position, RenderSettings, Renderer};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, interval, sleep_until, timeout};
 
@@ -100,7 +99,7 @@ fn count(file: &LetterFile) -> Result<u64, String> {
 
 /// Says what would be sent.
 fn dry_run(mut lines: Lines, destination: &DestinationConfig) -> Result<ExitCode, String> {
-    let mut renderer = Renderer::new(RenderSettings::from(destination));
+    let mut messages = Messages::new(destination);
     let (mut number, mut logs, mut unreadable) = (0_u64, 0_u64, 0_u64);
     while let Some(line) = lines.next_line().map_err(|error| error.to_string())? {
         number += 1;
@@ -112,11 +111,9 @@ fn dry_run(mut lines: Lines, destination: &DestinationConfig) -> Result<ExitCode
                 continue;
             }
         };
-        let mut frame = Vec::new();
-        let raw = entry.log.to_list().encode_to_vec();
-        let rendered = renderer.render(&raw, &mut Position::default(), &mut frame, usize::MAX);
-        let rendered = rendered.map_err(|error| format!("line {number} cannot be rendered: {error}"))?;
-        let cut = if rendered.truncated > 0 { ", cut to destination.max_message_bytes" } else { "" };
+        let (frame, cut) =
+            messages.render(&entry).map_err(|error| format!("line {number} cannot be rendered: {error}"))?;
+        let cut = if cut { ", cut to destination.max_message_bytes" } else { "" };
         let cursor: String = entry.cursor.chars().take(100).flat_map(char::escape_debug).collect();
         println!("shard {} cursor {cursor} place {}: {} bytes{cut}", entry.shard, entry.place, frame.len());
         logs += 1;
@@ -169,71 +166,68 @@ fn inbox<M: Message<Result = ()> + Send + Unpin + 'static>() -> (Recipient<M>, U
     (Inbox(sender).start().recipient(), receiver)
 }
 
-/// The library's formatter and connection.
-struct Chain {
-    formatter: Addr<Formatter>,
+/// The library's connection, and what goes into it.
+struct Line {
     connection: Addr<SyslogConnection>,
+    places: Credits,
     budget: ByteBudget,
+    messages: Messages,
     report_to: Recipient<BatchSettled>,
     settled: UnboundedReceiver<BatchSettled>,
     ended: UnboundedReceiver<ActorEnded>,
 }
 
-impl Chain {
-    fn start(config: &ForwarderConfig, log: &Logger) -> Result<Self, String> {
+impl Line {
+    fn open(config: &ForwarderConfig, log: &Logger) -> Result<Self, String> {
         let counters = Arc::new(Counters::default());
         let destination = Destination::new(&config.destination).map_err(|error| error.to_string())?;
         let (receiver_changed, _) = inbox::<ReceiverChanged>();
         let (watcher, ended) = inbox::<ActorEnded>();
         let (report_to, settled) = inbox::<BatchSettled>();
-        let credits = Credits::new(config.mailbox.connection);
-        let connection = SyslogConnection::new(
-            &config.destination,
-            ConnectionParts {
-                worker: 0,
-                index: 0,
-                dial: destination.dialer(Arc::clone(&counters), log.clone()),
-                level: destination.level(),
-                mailbox: config.mailbox.connection,
-                pace: shared_pace(&config.destination),
-                receiver_changed,
-                counters: Arc::clone(&counters),
-                logger: log.clone(),
-                seed: fastrand::u64(..),
-                guard: ExitGuard::new(ActorName::SyslogConnection { worker: 0, index: 0 }, watcher.clone()),
-            },
-        )
-        .launch();
-        let formatter = Formatter::new(FormatterParts {
-            mailbox: config.mailbox.formatter,
-            piece_bytes: config.limits.piece_bytes,
-            settings: RenderSettings::from(&config.destination),
-            connections: vec![ConnectionHandle { send: connection.clone().recipient(), credits }],
-            budget: ByteBudget::new(BUDGET),
+        let parts = ConnectionParts {
+            worker: 0,
+            index: 0,
+            dial: destination.dialer(Arc::clone(&counters), log.clone()),
+            level: destination.level(),
+            mailbox: config.mailbox.connection,
+            pace: shared_pace(&config.destination),
+            receiver_changed,
             counters,
-            log: log.clone(),
-            guard: ExitGuard::new(ActorName::Formatter { worker: 0 }, watcher),
+            logger: log.clone(),
+            seed: fastrand::u64(..),
+            guard: ExitGuard::new(ActorName::SyslogConnection { worker: 0, index: 0 }, watcher),
+        };
+        Ok(Self {
+            connection: SyslogConnection::new(&config.destination, parts).launch(),
+            places: Credits::new(config.mailbox.connection),
+            budget: ByteBudget::new(BUDGET),
+            messages: Messages::new(&config.destination),
+            report_to,
+            settled,
+            ended,
         })
-        .launch();
-        Ok(Self { formatter, connection, budget: ByteBudget::new(BUDGET), report_to, settled, ended })
     }
 
-    /// Hands over one log as a batch of its own.
-    async fn send(&self, number: u64, entry: &Entry) {
-        let raw = entry.log.to_list().encode_to_vec();
+    /// Hands over one log as a batch of its own, if there is a place for it.
+    fn send(&mut self, number: u64, entry: &Entry, credit: Credit, bytes: ByteCredit) -> Result<(), String> {
+        let (frame, _) = self.messages.render(entry)?;
+        let (sequence, failed_from) = (Sequence(number), FailedFrom::none());
         let shard = ShardId(entry.shard);
-        let numbers = (shard, Epoch(0), Generation(0), Sequence(number));
         // Each stands for itself: one that fails holds up no other.
-        let ticket = Ticket::new(numbers, FailedFrom::none(), self.report_to.clone(), None);
-        let body = PulledBody {
-            credit: self.budget.reserve(raw.len()).await,
-            raw_size: raw.len() as u64,
-            bytes: raw.into(),
-            compression: Compression::None,
-            log_groups: 1,
-        };
-        let from = Cursor::new(&entry.cursor).unwrap_or_else(|| Cursor::new("unknown").expect("printable"));
-        self.formatter.do_send(FormatBatch { from, content: BatchContent::Body(body), ticket });
+        let numbers = (shard, Epoch(0), Generation(0), sequence);
+        let ticket = Ticket::new(numbers, failed_from.clone(), self.report_to.clone(), None);
+        self.connection.do_send(SendBatch {
+            shard,
+            frames: Frames::new(frame, Some(bytes), None),
+            messages: 1,
+            failed_from,
+            sequence,
+            from: cursor_of(entry),
+            first_log: 0,
+            last: Some((ticket, 1)),
+            credit,
+        });
+        Ok(())
     }
 
     /// Says goodbye to the receiver.
@@ -244,26 +238,69 @@ impl Chain {
     }
 }
 
+/// Renders entries as the present settings have it; origin stamps stay those of the first time.
+struct Messages {
+    destination: DestinationConfig,
+    /// With the project and logstore for which it writes stamps.
+    renderer: Option<(String, String, Renderer)>,
+}
+
+impl Messages {
+    fn new(destination: &DestinationConfig) -> Self {
+        Self { destination: destination.clone(), renderer: None }
+    }
+
+    /// One message in its frame, and whether it was cut.
+    fn render(&mut self, entry: &Entry) -> Result<(Vec<u8>, bool), String> {
+        let Entry { project, logstore, .. } = entry;
+        if self.renderer.as_ref().is_some_and(|(p, l, _)| (p, l) != (project, logstore)) {
+            self.renderer = None;
+        }
+        let (_, _, renderer) = self.renderer.get_or_insert_with(|| {
+            let settings = RenderSettings::new(&self.destination, project, logstore);
+            (project.clone(), logstore.clone(), Renderer::new(settings))
+        });
+        let batch = Batch::new(ShardId(entry.shard), cursor_of(entry));
+        let alone = Alone { place: entry.place, group: entry.group, index: entry.index, logs: entry.logs };
+        let mut frame = Vec::new();
+        let raw = entry.log.to_list().encode_to_vec();
+        let rendered = renderer.render(&raw, &mut Position::of_log(batch, alone), &mut frame, usize::MAX);
+        let rendered = rendered.map_err(|error| error.to_string())?;
+        Ok((frame, rendered.truncated > 0))
+    }
+}
+
+fn cursor_of(entry: &Entry) -> Cursor {
+    Cursor::new(&entry.cursor).unwrap_or_else(|| Cursor::new("unknown").expect("printable"))
+}
+
 impl Sending {
     async fn run(mut self) -> Result<ExitCode, String> {
-        let mut chain = Chain::start(&self.config, &self.log)?;
+        let mut line = Line::open(&self.config, &self.log)?;
         let mut progress = Progress::default();
         let on_terminal = std::io::stderr().is_terminal();
         let mut show = interval(if on_terminal { PROGRESS.0 } else { PROGRESS.1 });
         let (mut number, mut all_read, mut gave_up) = (0, false, false);
+        // A line for which there was no room.
+        let mut waiting = None;
         let (mut removed_at, mut give_up_at) = (Instant::now(), Instant::now() + self.give_up_after);
         loop {
-            while !all_read && progress.on_the_way.len() < self.config.mailbox.formatter {
-                let Some(line) = self.lines.next_line().map_err(|error| error.to_string())? else {
+            while !all_read && let Some(place) = line.places.try_take() {
+                let next = match waiting.take() {
+                    None => self.lines.next_line().map_err(|error| error.to_string())?,
+                    waiting => waiting,
+                };
+                let Some(text) = next else {
                     all_read = true;
                     break;
                 };
+                let Some(bytes) = line.budget.try_reserve(text.len()) else {
+                    waiting = Some(text);
+                    break;
+                };
                 number += 1;
-                match Entry::from_line(&line) {
-                    Ok(entry) => {
-                        progress.on_the_way.insert(number, line);
-                        chain.send(number, &entry).await;
-                    }
+                match Entry::from_line(&text).and_then(|entry| line.send(number, &entry, place, bytes)) {
+                    Ok(()) => drop(progress.on_the_way.insert(number, text)),
                     Err(error) => {
                         progress.unreadable += 1;
                         eprintln!("line {number} cannot be read: {error}");
@@ -274,12 +311,12 @@ impl Sending {
                 break;
             }
             tokio::select! {
-                Some(settled) = chain.settled.recv() => {
+                Some(settled) = line.settled.recv() => {
                     if progress.settled(&settled) {
                         give_up_at = Instant::now() + self.give_up_after;
                     }
                 }
-                Some(ended) = chain.ended.recv() => return Err(format!("the {} has ended", ended.actor)),
+                Some(ended) = line.ended.recv() => return Err(format!("the {} has ended", ended.actor)),
                 _ = show.tick() => self.show(&progress, on_terminal),
                 () = sleep_until(give_up_at) => {
                     gave_up = true;
@@ -296,7 +333,7 @@ impl Sending {
         if on_terminal {
             eprintln!();
         }
-        chain.close().await;
+        line.close().await;
         Ok(self.report(&progress, gave_up))
     }
 

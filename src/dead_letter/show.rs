@@ -95,7 +95,7 @@ fn print(mut lines: Lines, form: Form, out: &mut dyn Write) -> io::Result<(u64, 
 }
 
 fn entry_lines(entry: &Entry, form: Form, out: &mut dyn Write) -> io::Result<()> {
-    let Entry { when, project, logstore, shard, cursor, place, reason, log } = entry;
+    let Entry { when, project, logstore, shard, cursor, place, reason, log, .. } = entry;
     let [when, project, logstore, cursor, reason] =
         [when, project, logstore, cursor, reason].map(|text| people(text.as_bytes()));
     writeln!(out, "{when}  {project}/{logstore} shard {shard} cursor {cursor} place {place}")?;

@@ -76,7 +76,10 @@ fn entry(n: u64, value: &str) -> Entry {
         logstore: "web-access".into(),
         shard: 1,
         cursor: "MTIzNDU=".into(),
-        place: n,
+        place: n + 7,
+        group: 2,
+        index: n,
+        logs: 10_000,
         reason: "the receiver does not take it".into(),
         log: SetAsideLog {
             topic: text("nginx"),
@@ -113,7 +116,7 @@ fn show_prints_for_people_as_json_and_byte_by_byte() {
     let entries = [entry(1, "a\u{1b}[31mred\nline"), entry(2, &"x".repeat(5000))];
     dead_letter.fill(&entries);
     let (text, well) = dead_letter.show(&[]);
-    assert!(well && text.contains("test-project/web-access shard 1 cursor MTIzNDU= place 1"), "{text}");
+    assert!(well && text.contains("test-project/web-access shard 1 cursor MTIzNDU= place 8"), "{text}");
     assert!(text.contains("value = a\\u{1b}[31mred\\nline") && !text.contains('\u{1b}'), "{text}");
     assert!(text.contains("(5000 bytes)") && text.len() < 2000, "{text}");
     let (json, _) = dead_letter.show(&["--json"]);
@@ -183,7 +186,7 @@ fn a_resend_that_is_killed_loses_nothing() {
             count => Err(format!("{count} received")),
         });
         resend.kill();
-        let left = dead_letter.entries().iter().map(|entry| entry.place).collect::<BTreeSet<_>>();
+        let left = dead_letter.entries().iter().map(|entry| entry.index).collect::<BTreeSet<_>>();
         let there = received(&output).into_iter().collect::<BTreeSet<_>>();
         let missing: Vec<_> = all.iter().filter(|n| !left.contains(n) && !there.contains(n)).collect();
         assert!(missing.is_empty(), "lost: {missing:?}");

@@ -80,11 +80,13 @@ impl SettingAside {
                 }
                 continue;
             };
+            let first_group = u64::from(self.log_groups - left);
             left -= head.count;
             let letter = Letter {
                 shard: self.asking.shard,
                 from: self.from.clone(),
                 body: PulledBody::new(&head, bytes, credit),
+                first_group,
                 first_log,
                 logs: self.refusals.logs,
                 last: left == 0,

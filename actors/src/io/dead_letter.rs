@@ -103,16 +103,19 @@ impl DeadLetter for FileDeadLetter {
 fn lines_of(letter: &Letter, origin: &(String, String), when: &str) -> Result<(Vec<u8>, u64), KeepError> {
     let (taken, logs) = letter.take()?;
     let mut lines = Vec::new();
-    for (refused, log) in taken {
+    for (refused, taken) in taken {
         let entry = Entry {
             when: when.to_owned(),
             project: origin.0.clone(),
             logstore: origin.1.clone(),
             shard: letter.shard.0,
             cursor: letter.from.to_string(),
-            place: refused.log,
+            place: taken.place,
+            group: letter.first_group + taken.group,
+            index: taken.index,
+            logs: taken.logs,
             reason: refused.reason.clone(),
-            log,
+            log: taken.log,
         };
         lines.extend_from_slice(&entry.to_line());
     }

@@ -93,12 +93,12 @@ impl DeadLetter for InMemoryDeadLetter {
             }
             let (taken, found) = letter.take()?;
             let (shard, from) = (letter.shard, letter.from.to_string());
-            inner.borrow_mut().kept.extend(taken.into_iter().map(|(refused, log)| KeptLog {
+            inner.borrow_mut().kept.extend(taken.into_iter().map(|(refused, taken)| KeptLog {
                 shard,
                 from: from.clone(),
                 place: refused.log,
                 reason: refused.reason.clone(),
-                log,
+                log: taken.log,
             }));
             match fault {
                 Some(KeepFault::KeptButFailed) => Err(KeepError::Unwritable("kept, for a test".into())),

@@ -27,10 +27,31 @@ pub struct Entry {
     pub cursor: String,
     /// Its place in that batch, counted from 0.
     pub place: u64,
+    /// Its log group's place in that batch, counted from 0.
+    pub group: u64,
+    /// Its place in that log group, counted from 0.
+    pub index: u64,
+    /// Logs of that log group.
+    pub logs: u64,
     /// Why no receiver takes it.
     pub reason: String,
     /// The log.
     #[serde(flatten)]
+    pub log: SetAsideLog,
+}
+
+/// A log that was looked for, and where it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// Its place in the batch.
+    pub place: u64,
+    /// Its log group's place in the body.
+    pub group: u64,
+    /// Its place in that log group.
+    pub index: u64,
+    /// Logs of that log group.
+    pub logs: u64,
+    /// The log.
     pub log: SetAsideLog,
 }
 
@@ -94,13 +115,13 @@ pub enum TakeError {
     },
 }
 
-/// Takes the wanted logs out of a body; answers them with their places, and how many logs the body holds.
+/// Takes the wanted logs out of a body; also says how many logs it holds.
 pub fn take(
     body: &[u8],
     compression: Compression,
     raw_size: u64,
     place: Place<'_>,
-) -> Result<(Vec<(u64, SetAsideLog)>, u64), TakeError> {
+) -> Result<(Vec<Taken>, u64), TakeError> {
     let mut buffer = Vec::new();
     let raw =
         decompress(body, compression, raw_size, &mut buffer).map_err(|error| TakeError::BadBody(error.to_string()))?;
@@ -112,13 +133,15 @@ pub fn take(
     }
     let mut taken = Vec::new();
     let mut at = place.first;
-    for group in &list.log_groups {
-        for log in &group.logs {
-            if place.wanted.binary_search(&at).is_ok() {
-                taken.push((at, SetAsideLog::new(group, log)));
+    for (number, group) in (0..).zip(&list.log_groups) {
+        let logs = group.logs.len() as u64;
+        for (index, log) in (0..).zip(&group.logs) {
+            if place.wanted.binary_search(&(at + index)).is_ok() {
+                let log = SetAsideLog::new(group, log);
+                taken.push(Taken { place: at + index, group: number, index, logs, log });
             }
-            at += 1;
         }
+        at += logs;
     }
     Ok((taken, logs))
 }
@@ -217,7 +240,7 @@ mod tests {
         LogGroupList { log_groups: vec![first, second] }
     }
 
-    fn take_from(list: &LogGroupList, place: Place<'_>) -> Result<(Vec<(u64, SetAsideLog)>, u64), TakeError> {
+    fn take_from(list: &LogGroupList, place: Place<'_>) -> Result<(Vec<Taken>, u64), TakeError> {
         let raw = list.encode_to_vec();
         take(&compress(&raw), Compression::Lz4, raw.len() as u64, place)
     }
@@ -229,10 +252,11 @@ mod tests {
     #[test]
     fn places_count_logs_over_all_groups() {
         let (taken, logs) = take_from(&list(), whole(&[1, 3])).expect("a good body");
-        assert_eq!((taken[0].0, taken[0].1.time, taken[1].0, taken[1].1.time, logs), (1, 1, 3, 7, 4));
+        let found: Vec<_> = taken.iter().map(|t| (t.place, t.group, t.index, t.logs, t.log.time)).collect();
+        assert_eq!((found, logs), (vec![(1, 0, 1, 2, 1), (3, 1, 1, 2, 7)], 4));
         let second = Place { first: 10, logs: 14, last: true, wanted: &[3, 12] };
         let (taken, _) = take_from(&list(), second).expect("a good body");
-        assert_eq!((taken.len(), taken[0].0, taken[0].1.time), (1, 12, 2));
+        assert_eq!((taken.len(), taken[0].place, taken[0].index, taken[0].log.time), (1, 12, 0, 2));
     }
 
     #[test]
@@ -245,8 +269,11 @@ mod tests {
             shard: 3,
             cursor: "MTY".into(),
             place: 3,
+            group: 1,
+            index: 1,
+            logs: 2,
             reason: "for a \"test\"\n".into(),
-            log: taken.remove(0).1,
+            log: taken.remove(0).log,
         };
         let line = entry.to_line();
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1, "one line an entry");

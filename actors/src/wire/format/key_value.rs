@@ -49,9 +49,36 @@ pub struct Position {
     at: usize,
     /// The group that is not rendered to its end.
     open: Option<OpenGroup>,
+    /// The body holds one log of a group alone: its place in that group, and the group's logs.
+    alone: Option<(u64, u64)>,
+}
+
+/// Where a log that is alone in a body came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alone {
+    /// Its place in its batch, from 0.
+    pub place: u64,
+    /// Its log group's place in the batch, from 0.
+    pub group: u64,
+    /// Its place in that log group, from 0.
+    pub index: u64,
+    /// Logs of that log group.
+    pub logs: u64,
 }
 
 impl Position {
+    /// The beginning of a body that holds one log of a batch, which keeps its stamp.
+    pub fn of_log(batch: Batch, alone: Alone) -> Self {
+        let logs = alone.place.saturating_sub(alone.index);
+        Self {
+            batch: Some(batch),
+            groups: alone.group,
+            logs,
+            alone: Some((alone.index, alone.logs)),
+            ..Self::default()
+        }
+    }
+
     /// The beginning of a batch.
     pub fn of(batch: Batch) -> Self {
         Self { batch: Some(batch), ..Self::default() }
@@ -336,7 +363,10 @@ impl Renderer {
             let open = match position.open.take() {
                 Some(open) => open,
                 None => match next_group(raw, position.at)? {
-                    Some(bytes) => OpenGroup { next: NextLog { at: bytes.start, index: 0 }, bytes },
+                    Some(bytes) => {
+                        let index = position.alone.map_or(0, |(index, _)| index);
+                        OpenGroup { next: NextLog { at: bytes.start, index }, bytes }
+                    }
                     None => {
                         rendered.done = true;
                         return Ok(rendered);
@@ -348,7 +378,8 @@ impl Renderer {
             group.read(raw, open.bytes.clone())?;
             self.shared.render(&self.shape, &group);
             if let Some(stamp) = &mut self.shape.stamp {
-                let place = Place { groups: position.groups, logs_before: position.logs, logs: group.logs };
+                let logs = position.alone.map_or(group.logs, |(_, logs)| logs);
+                let place = Place { groups: position.groups, logs_before: position.logs, logs };
                 stamp.begin_group(position.batch.as_ref(), place, &self.shape.cleaner);
             }
             let mut pass = Pass { raw, group: &group, end: open.bytes.end, contents: &mut contents, limit, index: 0 };

@@ -13,7 +13,7 @@ pub mod text;
 use crate::config::{DestinationConfig, Framing, NewlinePolicy, OriginStamp};
 use crate::wire::sls::log_group::Malformed;
 
-pub use key_value::{Position, Renderer};
+pub use key_value::{Alone, Position, Renderer};
 
 /// What the messages of a destination look like.
 #[derive(Debug, Clone, PartialEq, Eq)]

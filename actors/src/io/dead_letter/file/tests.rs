@@ -47,6 +47,9 @@ fn line(place: u64) -> Vec<u8> {
         shard: 0,
         cursor: "c".into(),
         place,
+        group: 0,
+        index: place,
+        logs: 9,
         reason: "because".into(),
         log,
     };

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::super::tests::{any_list, content, encode, group, log, settings};
-use super::super::{OriginSettings, Position, RenderSettings, Renderer};
+use super::super::{Alone, OriginSettings, Position, RenderSettings, Renderer};
 use super::*;
 use crate::config::Framing;
 use crate::wire::sls::proto::{LogGroup, LogGroupList};
@@ -288,5 +288,28 @@ proptest! {
             prop_assert!(stamp.logs.is_none_or(|logs| stamp.index < logs));
         }
         let _ = FoundGap::find(&line);
+    }
+}
+
+/// One log of a batch, taken out of it and sent by itself, later.
+#[test]
+fn a_log_that_is_alone_in_a_body_keeps_its_stamp() {
+    let groups = two_groups();
+    for (from, stamp) in [cursor(99), "no-number".to_owned()]
+        .into_iter()
+        .flat_map(|from| [(from.clone(), OriginStamp::StructuredData), (from, OriginStamp::Field)])
+    {
+        let lines = lines(&stamped(stamp), &from, &groups);
+        for (place, line) in (0..).zip(&lines) {
+            let (group, index) = if place < 11 { (0, place) } else { (1, 0) };
+            let logs = groups[group as usize].logs.len() as u64;
+            let mut one = groups[group as usize].clone();
+            one.logs = vec![one.logs[index as usize].clone()];
+            let batch = Batch::new(ShardId(3), Cursor::new(&from).unwrap());
+            let mut position = Position::of_log(batch, Alone { place, group, index, logs });
+            let (raw, mut out) = (encode(vec![one]), Vec::new());
+            Renderer::new(stamped(stamp)).render(&raw, &mut position, &mut out, usize::MAX).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap().trim_end(), line);
+        }
     }
 }
