@@ -21,7 +21,7 @@ use sls_syslog_actors::messages::{
 };
 use sls_syslog_actors::model::cursor::Cursor;
 use sls_syslog_actors::model::ids::{Epoch, Generation, Sequence, ShardId};
-use sls_syslog_actors::ticket::{FailedFrom, Ticket};
+use sls_syslog_actors::ticket::{FailedFrom, PieceGuard, Ticket};
 use sls_syslog_actors::watch::{ActorName, ExitGuard};
 use sls_syslog_actors::wire::dead_letter::Entry;
 use sls_syslog_actors::wire::format::origin::Batch;
@@ -225,6 +225,7 @@ impl Line {
             from: cursor_of(entry),
             first_log: 0,
             last: Some((ticket, 1)),
+            guard: PieceGuard::none(),
             credit,
         });
         Ok(())

@@ -69,6 +69,7 @@ impl Whole {
                 assert!(!fails.dialers.get(), "{PLANNED} in a pipeline");
                 Rc::new(Dialer { inner: at_receiver.dialer(), wrong: fails.clone(), began })
             }),
+            dead_letter: None,
             unix_seconds: Box::new(|| InMemoryHub::START_UNIX_S),
             level: Confirmation::TcpAcked,
         };
