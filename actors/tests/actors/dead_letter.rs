@@ -93,13 +93,13 @@ fn a_dead_letter_that_takes_nothing_holds_the_checkpoint_and_reading_until_it_do
             [(KeepFault::Full, Code::DeadLetterFull), (KeepFault::Unwritable, Code::DeadLetterUnwritable)]
         {
             let (hub, cursors) = hub();
-            let (mut rig, dead_letter) = rig(&hub, 1);
+            let dead_letter = InMemoryDeadLetter::default();
+            let setup = Setup { batches: 1, dead_letter: Some(dead_letter.clone()), ..Setup::default() };
+            let mut rig = Rig::new(&hub, setup);
             dead_letter.fail_all(Some(fault));
-            let a = rig.ticket().await;
-            refuse(a, 2, &[0]);
-            // One more may be on its way.
-            let b = rig.ticket().await;
-            b.delivered(2);
+            refuse(rig.ticket().await, 2, &[0]);
+            // One more has been waiting for its turn.
+            rig.ticket().await.delivered(2);
             trouble(&mut rig, code).await;
             rig.ready.nothing_for(seconds(3600)).await;
             assert!(rig.formatter.try_next().is_none(), "nothing more is read");
@@ -194,8 +194,7 @@ fn logs_that_sls_has_forgotten_are_named_by_their_gap_records_alone() {
         let (mut rig, dead_letter) = rig(&hub, 1);
         dead_letter.fail_all(Some(KeepFault::Full));
         refuse(rig.ticket().await, 1, &[0]);
-        rig.ready.nothing_for(seconds(100)).await;
-        put(&hub, 1);
+        rig.ready.nothing_for(seconds(50)).await;
         assert_eq!(rig.ready.next().await.cursor.as_str(), old[1]);
         assert_eq!(set_aside_event(&mut rig).await, (vec![0], false));
         assert!(dead_letter.kept().is_empty());
