@@ -4,14 +4,16 @@ use std::collections::HashMap;
 use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use chrono::Utc;
 use prost::Message as _;
 use slog::Logger;
 use sls_syslog_actors::config::{DestinationConfig, ForwarderConfig, parse_duration};
-use sls_syslog_actors::connection::{ConnectionParts, SyslogConnection, shared_pace};
+use sls_syslog_actors::connection::{ConnectionParts, GapFacts, SyslogConnection, shared_pace};
 use sls_syslog_actors::counters::Counters;
 use sls_syslog_actors::credit::{ByteBudget, ByteCredit, Credit, Credits};
 use sls_syslog_actors::io::dead_letter::file::{LetterFile, Lines};
@@ -77,24 +79,27 @@ pub(super) fn run(args: &ResendArgs, layers: Layers) -> ExitCode {
             Err(error) => failed(error),
         };
     }
-    let total = match count(&file) {
-        Ok(total) => total,
+    let (total, origin) = match count(&file) {
+        Ok(counted) => counted,
         Err(error) => return failed(error),
     };
     let (log, guard) = logging::init(&settings.log);
-    let sending = Sending { file, lines, total, config: settings.forwarder, give_up_after: args.give_up_after, log };
+    let sending =
+        Sending { file, lines, total, origin, config: settings.forwarder, give_up_after: args.give_up_after, log };
     let code = actix_rt::System::new().block_on(sending.run());
     drop(guard);
     code.unwrap_or_else(failed)
 }
 
-fn count(file: &LetterFile) -> Result<u64, String> {
+/// How many lines there are, and the project and logstore of the first.
+fn count(file: &LetterFile) -> Result<(u64, (String, String)), String> {
     let mut lines = file.lines().map_err(|error| error.to_string())?;
-    let mut total = 0;
-    while lines.next_line().map_err(|error| error.to_string())?.is_some() {
+    let (mut total, mut origin) = (0, None);
+    while let Some(line) = lines.next_line().map_err(|error| error.to_string())? {
         total += 1;
+        origin = origin.or_else(|| Entry::from_line(&line).ok().map(|entry| (entry.project, entry.logstore)));
     }
-    Ok(total)
+    Ok((total, origin.unwrap_or_default()))
 }
 
 /// Says what would be sent.
@@ -126,6 +131,8 @@ struct Sending {
     file: LetterFile,
     lines: Lines,
     total: u64,
+    /// Project and logstore, for gap records.
+    origin: (String, String),
     config: ForwarderConfig,
     give_up_after: Duration,
     log: Logger,
@@ -178,7 +185,7 @@ struct Line {
 }
 
 impl Line {
-    fn open(config: &ForwarderConfig, log: &Logger) -> Result<Self, String> {
+    fn open(config: &ForwarderConfig, origin: &(String, String), log: &Logger) -> Result<Self, String> {
         let counters = Arc::new(Counters::default());
         let destination = Destination::new(&config.destination).map_err(|error| error.to_string())?;
         let (receiver_changed, _) = inbox::<ReceiverChanged>();
@@ -191,6 +198,11 @@ impl Line {
             level: destination.level(),
             mailbox: config.mailbox.connection,
             pace: shared_pace(&config.destination),
+            gap_facts: GapFacts {
+                project: origin.0.clone(),
+                logstore: origin.1.clone(),
+                unix_seconds: Rc::new(|| Utc::now().timestamp()),
+            },
             receiver_changed,
             counters,
             logger: log.clone(),
@@ -223,8 +235,9 @@ impl Line {
             failed_from,
             sequence,
             from: cursor_of(entry),
-            first_log: 0,
-            last: Some((ticket, 1)),
+            // Where a gap record says that it was.
+            first_log: entry.place,
+            last: Some((ticket, entry.place.saturating_add(1))),
             guard: PieceGuard::none(),
             credit,
         });
@@ -277,7 +290,7 @@ fn cursor_of(entry: &Entry) -> Cursor {
 
 impl Sending {
     async fn run(mut self) -> Result<ExitCode, String> {
-        let mut line = Line::open(&self.config, &self.log)?;
+        let mut line = Line::open(&self.config, &self.origin, &self.log)?;
         let mut progress = Progress::default();
         let on_terminal = std::io::stderr().is_terminal();
         let mut show = interval(if on_terminal { PROGRESS.0 } else { PROGRESS.1 });
