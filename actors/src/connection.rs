@@ -541,6 +541,9 @@ impl SyslogConnection {
                 "{why}; next it is sent nothing but one message of {bytes} bytes, which is set aside after {CUTS} such \
                  cuts ({cuts} so far)"
             ),
+            None if is_refused => {
+                format!("{why}, {CUTS} times when it was sent one message alone; next a gap record goes in its place")
+            }
             None => why,
         };
         self.failed(why, closed_early, now)

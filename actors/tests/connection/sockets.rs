@@ -386,7 +386,7 @@ fn a_message_that_ends_every_connection_is_set_aside_and_all_behind_it_arrives()
         let Outcome::Delivered { refused, .. } = outcome else { panic!("{outcome:?}") };
         assert_eq!(refused.iter().map(|log| log.log).collect::<Vec<_>>(), [1_000]);
         rig.delivered(3..5).await;
-        let received = received.borrow();
+        let received = received.take();
         let mut first: Vec<_> =
             received.iter().filter(|m| m.starts_with(b"<14>1 message")).map(|m| number(m)).collect();
         let mut seen = std::collections::BTreeSet::new();
