@@ -13,7 +13,7 @@ use rcgen::{
 /// Issues certificates that whoever trusts [`Authority::pem`] accepts.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    pem: String,
+    identity: Identity,
 }
 
 /// A certificate with its private key, both as PEM text.
@@ -42,13 +42,18 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         set_validity(&mut params, Validity::Now);
         let key = KeyPair::generate()?;
-        let pem = params.self_signed(&key)?.pem();
-        Ok(Self { issuer: Issuer::new(params, key), pem })
+        let identity = Identity { cert_pem: params.self_signed(&key)?.pem(), key_pem: key.serialize_pem() };
+        Ok(Self { issuer: Issuer::new(params, key), identity })
     }
 
     /// The authority's own certificate.
     pub fn pem(&self) -> &str {
-        &self.pem
+        &self.identity.cert_pem
+    }
+
+    /// The authority's own certificate and key.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
     }
 
     /// A certificate for server and client use, for these DNS names and IP addresses; the first is also its common name.

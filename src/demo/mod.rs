@@ -194,7 +194,8 @@ fn verdict(checker: &SharedChecker) -> Verdict {
 }
 
 fn serve_receiver(certs: &Path, checker: SharedChecker) -> Result<receiver::Running, String> {
-    let identity = tls::self_made(Some(&certs.to_owned()))?;
+    tls::make_into(certs, &[])?;
+    let identity = tls::from_folder(certs)?;
     let options = receiver::Options {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         transport: receiver::Transport::Tls(tls::server_config(&identity)?),

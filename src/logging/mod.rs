@@ -61,7 +61,9 @@ pub fn init(settings: &LogSettings) -> (Logger, LogGuard) {
     match settings.format {
         LogFormat::Json => start(settings.level, json(io::LineWriter::new(io::stderr()))),
         LogFormat::Terminal => {
-            let decorator = Escaping(slog_term::TermDecorator::new().stderr().build());
+            let decorator = slog_term::TermDecorator::new().stderr();
+            let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+            let decorator = Escaping(if plain { decorator.force_plain() } else { decorator }.build());
             start(
                 settings.level,
                 slog_term::FullFormat::new(decorator).use_original_order().use_utc_timestamp().build(),

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 use actix_web::http::Method;
+use actix_web::http::header::{DATE, HeaderValue};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
@@ -19,7 +20,7 @@ use futures_util::StreamExt;
 use rustls::ServerConfig;
 use serde_json::json;
 use sls_syslog_actors::loghub::{At, Hub, Limits, Refusal, UnixMicros};
-use sls_syslog_actors::wire::sls::sign::{KnownKey, Received, verify};
+use sls_syslog_actors::wire::sls::sign::{KnownKey, Received, http_date, verify};
 
 use super::fault::{FaultArg, FaultKind, Faults};
 use super::feed::{Feed, Feeder};
@@ -282,11 +283,21 @@ fn bind(
 }
 
 async fn handle(http: HttpRequest, payload: web::Payload, service: web::Data<Service>) -> HttpResponse {
+    let mut response = respond(http, payload, &service).await;
+    // Clients set their clocks by it: it is that of this service, not of this machine.
+    let date = DateTime::from_timestamp_micros(service.now().0).map(http_date);
+    if let Some(Ok(date)) = date.map(HeaderValue::try_from) {
+        response.headers_mut().insert(DATE, date);
+    }
+    response
+}
+
+async fn respond(http: HttpRequest, payload: web::Payload, service: &web::Data<Service>) -> HttpResponse {
     let id = service.request_id();
     if http.uri().path().starts_with("/_loghub/") {
-        return observe(&http, &service, id);
+        return observe(&http, service, id);
     }
-    let body = match read_body(payload, &service).await {
+    let body = match read_body(payload, service).await {
         Ok(body) => body,
         Err(refusal) => return answer::refusal(&refusal, id),
     };
@@ -312,7 +323,7 @@ async fn handle(http: HttpRequest, payload: web::Payload, service: web::Data<Ser
     if let Some(fault) = service.faults.before(request.target()) {
         return struck(fault, id).await;
     }
-    match routes::dispatch(&service, &request) {
+    match routes::dispatch(service, &request) {
         Ok(success) => answer::success(success, id, || service.faults.pulled()),
         Err(refusal) => answer::refusal(&refusal, id),
     }

@@ -15,7 +15,7 @@ pub mod tls;
 use std::io::{self, BufWriter, Stdout, Write};
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,6 +27,7 @@ use serde::Serialize;
 use sls_syslog_actors::config::Framing;
 
 use crate::exit;
+use crate::terminal::print;
 use check::{Checker, Keys, Verdict};
 use output::{Output, OutputFormat};
 use relp::RelpFaults;
@@ -102,9 +103,13 @@ pub struct ReceiverArgs {
     /// Asks for a client certificate that one of these authorities has signed, PEM
     #[arg(long, value_name = "FILE", requires = "cert")]
     client_ca: Option<PathBuf>,
-    /// Leaves here what a client needs (ca.pem, client.pem, client-key.pem), and asks for that client certificate
+    /// Makes an authority, a server and a client certificate here, with their keys, unless they are there; tls and
+    /// relp+tls then use them and ask for the client's, every other protocol ends at once
     #[arg(long, value_name = "FOLDER", conflicts_with = "cert")]
-    write_certs: Option<PathBuf>,
+    make_certs: Option<PathBuf>,
+    /// A further name or address for the server certificate that --make-certs makes; repeatable
+    #[arg(long, value_name = "NAME", requires = "make_certs")]
+    cert_name: Vec<String>,
     /// check: separator of the key=value pairs
     #[arg(long, value_name = "TEXT", default_value = "||")]
     sep: String,
@@ -200,8 +205,12 @@ fn receive(args: &ReceiverArgs) -> Result<bool, String> {
     if args.json {
         return Err("--json needs files to check; what is received is always summed up in JSON".to_owned());
     }
-    if args.write_certs.is_some() && !matches!(args.protocol, Protocol::Tls | Protocol::RelpTls) {
-        return Err("--write-certs makes certificates for TLS: add --protocol tls or relp+tls".to_owned());
+    if let Some(folder) = &args.make_certs {
+        let made = tls::make_into(folder, &args.cert_name)?;
+        if !matches!(args.protocol, Protocol::Tls | Protocol::RelpTls) {
+            print(&certificates(folder, made));
+            return Ok(true);
+        }
     }
     let transport = match args.protocol {
         Protocol::Udp => Transport::Udp,
@@ -209,7 +218,10 @@ fn receive(args: &ReceiverArgs) -> Result<bool, String> {
         Protocol::Tls | Protocol::RelpTls => {
             let identity = match (&args.cert, &args.key) {
                 (Some(cert), Some(key)) => tls::from_files(cert, key, args.client_ca.as_deref())?,
-                _ => tls::self_made(args.write_certs.as_ref())?,
+                _ => match &args.make_certs {
+                    Some(folder) => tls::from_folder(folder)?,
+                    None => tls::self_made()?,
+                },
             };
             Transport::Tls(tls::server_config(&identity)?)
         }
@@ -286,6 +298,28 @@ fn check_files(files: &[PathBuf], keys: Keys, args: &ReceiverArgs) -> Result<boo
         let _ = writeln!(io::stdout(), "{}", audit::Report(&verdict));
     }
     Ok(audit::is_complete(&verdict))
+}
+
+/// What is in a folder of certificates, and how both sides use it.
+fn certificates(folder: &Path, made: bool) -> String {
+    let folder = folder.display();
+    let there = if made { "Made" } else { "Nothing made, since they are there" };
+    format!(
+        "\
+{there}, in {folder}:
+  ca.pem, server.pem, client.pem, and their keys, readable by you alone
+
+A receiver that asks for the client certificate:
+  sls-syslog receiver --protocol tls --make-certs {folder} --mode print
+
+The settings of a forwarder that shows it:
+  [destination]
+  protocol = \"tls\"
+  cert_path = \"{folder}/ca.pem\"
+  tls.client_cert = \"{folder}/client.pem\"
+  tls.client_key = \"{folder}/client-key.pem\"
+"
+    )
 }
 
 fn summary(totals: &Totals, took: Duration, verdict: Option<Verdict>) -> Summary {
@@ -391,7 +425,7 @@ impl Sink for Report {
 }
 
 /// Foreign text reaches a terminal without its control characters.
-fn print_escaped(out: &mut impl Write, message: &[u8]) -> io::Result<()> {
+pub fn print_escaped(out: &mut impl Write, message: &[u8]) -> io::Result<()> {
     for chunk in message.utf8_chunks() {
         let mut text = chunk.valid();
         while let Some(at) = text.find(char::is_control) {

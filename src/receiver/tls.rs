@@ -1,6 +1,6 @@
 //! The receiver's TLS: certificates from files, or made on the spot.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
@@ -27,30 +27,58 @@ pub fn from_files(cert: &Path, key: &Path, client_ca: Option<&Path>) -> Result<S
     })
 }
 
-/// Makes an authority and a certificate for this machine's loopback names. With a folder it also leaves there what a
-/// client needs: `ca.pem`, and a client certificate with its key; then that certificate is asked for.
-pub fn self_made(folder: Option<&PathBuf>) -> Result<ServerIdentity, String> {
-    let made = || -> Result<_, rcgen::Error> {
-        let authority = Authority::new("sls-syslog receiver made for trying out")?;
-        let server = authority.issue(&["localhost", "127.0.0.1", "::1"], Validity::Now)?;
-        let client = authority.issue(&["sls-syslog client"], Validity::Now)?;
-        Ok((authority, server, client))
-    };
-    let (authority, server, client) = made().map_err(|e| format!("cannot make certificates: {e}"))?;
-    let client_ca_pem = match folder {
-        None => None,
-        Some(folder) => {
-            let write = || {
-                std::fs::create_dir_all(folder)?;
-                std::fs::write(folder.join("ca.pem"), authority.pem())?;
-                server.write(folder, "server")?;
-                client.write(folder, "client")
-            };
-            write().map_err(|e| format!("cannot write certificates to {}: {e}", folder.display()))?;
-            Some(authority.pem().to_owned())
+/// Makes an authority and a certificate for this machine's loopback names, in memory alone.
+pub fn self_made() -> Result<ServerIdentity, String> {
+    let (_, identity) = make(&LOOPBACK.map(str::to_owned)).map_err(|e| format!("cannot make certificates: {e}"))?;
+    Ok(ServerIdentity { identity, client_ca_pem: None })
+}
+
+/// What every made server certificate is for.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+/// What a folder of certificates holds.
+pub const FILES: [&str; 6] = ["ca.pem", "ca-key.pem", "server.pem", "server-key.pem", "client.pem", "client-key.pem"];
+
+/// Makes an authority, a server certificate for loopback and `names`, and a client certificate, with their keys, unless
+/// the folder has them already; answers whether they were made. Half a set is refused: it belongs to somebody.
+pub fn make_into(folder: &Path, names: &[String]) -> Result<bool, String> {
+    let (there, missing): (Vec<&str>, Vec<&str>) = FILES.into_iter().partition(|name| folder.join(name).exists());
+    match (there.is_empty(), missing.is_empty()) {
+        (false, true) => return Ok(false),
+        (false, false) => {
+            return Err(format!(
+                "{} holds {} but not {}: name another folder, or remove them",
+                folder.display(),
+                there.join(", "),
+                missing.join(", ")
+            ));
         }
+        (true, _) => {}
+    }
+    let names: Vec<String> = LOOPBACK.iter().map(|name| (*name).to_owned()).chain(names.iter().cloned()).collect();
+    let cannot_make = |e: rcgen::Error| format!("cannot make certificates: {e}");
+    let (authority, server) = make(&names).map_err(cannot_make)?;
+    let client = authority.issue(&["sls-syslog client"], Validity::Now).map_err(cannot_make)?;
+    let write = || {
+        std::fs::create_dir_all(folder)?;
+        authority.identity().write(folder, "ca")?;
+        server.write(folder, "server")?;
+        client.write(folder, "client")
     };
-    Ok(ServerIdentity { identity: server, client_ca_pem })
+    write().map_err(|e| format!("cannot write certificates to {}: {e}", folder.display()))?;
+    Ok(true)
+}
+
+/// The server's part of a folder that [`make_into`] has filled; asks for a client certificate of its authority.
+pub fn from_folder(folder: &Path) -> Result<ServerIdentity, String> {
+    let [ca, _, cert, key, ..] = FILES.map(|name| folder.join(name));
+    from_files(&cert, &key, Some(&ca))
+}
+
+fn make(names: &[String]) -> Result<(Authority, Identity), rcgen::Error> {
+    let authority = Authority::new("sls-syslog receiver made for trying out")?;
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let server = authority.issue(&names, Validity::Now)?;
+    Ok((authority, server))
 }
 
 /// TLS 1.2 and 1.3 with this identity.

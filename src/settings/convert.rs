@@ -1,5 +1,6 @@
 //! From merged text and numbers to the library's types.
 
+use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use sls_syslog_actors::config::{
     Signature, SourceConfig, StartTime, parse_duration, parse_facility, parse_fingerprint, parse_severity, parse_size,
     parse_start_time, parse_utc_offset,
 };
+use sls_syslog_actors::io::files::file_problems;
 
 use super::keys::{self, KEYS};
 use super::layers::{Merged, shown};
@@ -43,7 +45,14 @@ pub fn convert(merged: &Merged, problems: &mut Vec<Problem>) -> Settings {
             reader.problems.push(problem);
         }
     }
+    if reader.problems.is_empty() {
+        for error in file_problems(&forwarder) {
+            reader.refuse(error.key(), error.what());
+        }
+    }
     let mut notes = notes::start_notes(&forwarder);
+    notes.extend(notes::without_effect(&forwarder, &log, merged));
+    notes.extend(merged.notes.iter().cloned());
     if start.is_some_and(|start| start.zone_assumed) {
         notes.push("source.cursor_start_time names no time zone and is read as UTC; add for example +08:00".to_owned());
     }
@@ -108,11 +117,10 @@ impl Reader<'_> {
         self.parsed(key, |text| text.to_ascii_lowercase().parse().map_err(|_| "is not true or false".to_owned()))
     }
 
-    fn count<T: TryFrom<u64>>(&mut self, key: &str) -> Option<T> {
-        self.parsed(key, |text| {
-            let number: u64 = text.trim().parse().map_err(|_| "is not a whole number of 0 or more".to_owned())?;
-            T::try_from(number).map_err(|_| "is too large".to_owned())
-        })
+    /// A whole number; the library knows the same range and says so when a number is outside of it.
+    fn count<T: TryFrom<u64>>(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<T> {
+        let rule = || format!("is not a whole number from {} to {}", range.start(), range.end());
+        self.parsed(key, |text| T::try_from(text.trim().parse().map_err(|_| rule())?).map_err(|_| rule()))
     }
 
     /// A number, or `none` for no limit.
@@ -185,7 +193,7 @@ impl Reader<'_> {
         source.in_order = self.flag("source.in_order").unwrap_or(source.in_order);
         source.manage_group = self.flag("source.manage_group").unwrap_or(source.manage_group);
         self.duration("source.data_fetch_interval", &mut source.data_fetch_interval);
-        source.max_log_groups = self.count("source.max_log_groups").unwrap_or(source.max_log_groups);
+        source.max_log_groups = self.count("source.max_log_groups", 1..=1000).unwrap_or(source.max_log_groups);
         self.duration("source.request_timeout", &mut source.request_timeout);
         self.duration("source.commit_interval", &mut source.commit_interval);
         self.duration("source.drain_timeout", &mut source.drain_timeout);
@@ -263,9 +271,9 @@ impl Reader<'_> {
             }
         }
         let Some(file) = self.merged.file.as_deref().filter(|path| readable(path)) else { return };
-        let marker = format!("file {}", file.display());
+        let marker = format!(" in file {}", file.display());
         for key in KEYS.iter().filter(|key| key.secret && key.name != "source.access_key_id") {
-            let in_file = self.merged.get(key.name).and_then(Value::origin).is_some_and(|o| o.ends_with(&marker));
+            let in_file = self.merged.get(key.name).and_then(Value::origin).is_some_and(|o| o.contains(&marker));
             if in_file {
                 self.refuse(key.name, format!("is a secret in a file that everyone on this machine can read; {how}"));
             }
@@ -336,8 +344,8 @@ impl Reader<'_> {
         if let Some(limit) = self.limit("destination.max_messages_per_second", number) {
             destination.max_messages_per_second = limit;
         }
-        destination.connections = self.count("destination.connections").unwrap_or(destination.connections);
-        destination.relp_window = self.count("destination.relp.window").unwrap_or(destination.relp_window);
+        destination.connections = self.count("destination.connections", 1..=64).unwrap_or(destination.connections);
+        destination.relp_window = self.count("destination.relp.window", 1..=65_536).unwrap_or(destination.relp_window);
         self.duration("destination.reconnect_min", &mut destination.reconnect.0);
         self.duration("destination.reconnect_max", &mut destination.reconnect.1);
     }
@@ -380,11 +388,11 @@ impl Reader<'_> {
             ("mailbox.formatter", formatter),
             ("mailbox.connection", connection),
         ] {
-            *target = self.count(key).unwrap_or(*target);
+            *target = self.count(key, 1..=1 << 20).unwrap_or(*target);
         }
         let LimitsConfig { bytes_in_flight, workers, piece_bytes } = &mut forwarder.limits;
         *bytes_in_flight = self.parsed("limits.bytes_in_flight", parse_size).unwrap_or(*bytes_in_flight);
-        *workers = self.count("limits.workers").unwrap_or(*workers);
+        *workers = self.count("limits.workers", 1..=64).unwrap_or(*workers);
         *piece_bytes = self.parsed("limits.piece_bytes", parse_size).unwrap_or(*piece_bytes);
         self.duration("log.summary_interval", &mut forwarder.summary_interval);
     }

@@ -145,7 +145,7 @@ pub fn nearest(name: &str) -> Option<&'static str> {
 }
 
 /// Levenshtein's distance, for names that are short enough to be meant.
-fn distance(a: &str, b: &str) -> usize {
+pub fn distance(a: &str, b: &str) -> usize {
     if b.len() > 100 {
         return usize::MAX - 1;
     }

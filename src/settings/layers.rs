@@ -13,6 +13,7 @@ use config::{Config, Environment, File, FileFormat, Map, Source, Value, ValueKin
 use super::Problem;
 use super::flags::Layers;
 use super::keys::{self, KEYS, Key};
+use super::{lines, variables};
 
 /// What an operator reads first; its values are the lowest layer.
 pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
@@ -42,6 +43,8 @@ pub struct Merged {
     values: BTreeMap<String, Value>,
     /// The settings file, if one was read.
     pub file: Option<PathBuf>,
+    /// Variables that look as if they were meant for us and are not read.
+    pub notes: Vec<String>,
 }
 
 impl Merged {
@@ -113,7 +116,25 @@ pub fn merge(flags: &Layers, world: &World, problems: &mut Vec<Problem>) -> Merg
         }),
         Err(_) => problems.push(Problem::general("the layers cannot be merged")),
     }
-    Merged { values, file }
+    let mut merged = Merged { values, file, notes: Vec::new() };
+    mistyped_variables(world, &mut merged, problems);
+    merged
+}
+
+/// Answers variables that nobody reads with the name that was probably meant: refused where that setting is given
+/// nowhere, else only noted, since the environment belongs to others too.
+fn mistyped_variables(world: &World, merged: &mut Merged, problems: &mut Vec<Problem>) {
+    let mut names: Vec<&str> =
+        world.environment.iter().filter(|(_, value)| !value.is_empty()).filter_map(|(name, _)| name.to_str()).collect();
+    names.sort_unstable();
+    for name in names {
+        let Some(meant) = variables::meant_by(name) else { continue };
+        let text = format!("environment variable {} is not read; did you mean {}?", printable(name), meant.variable);
+        match merged.get(meant.key).is_some_and(|value| value.origin() != Some("default")) || !meant.certain {
+            true => merged.notes.push(text),
+            false => problems.push(Problem::general(text)),
+        }
+    }
 }
 
 fn file_path(flags: &Layers, world: &World) -> Option<PathBuf> {
@@ -189,9 +210,11 @@ fn text_layer(text: &str, origin: &str, problems: &mut Vec<Problem>) -> Layer {
             flatten("", tree, &mut |name, value| entries.push((name, value)));
             // A hash map's order would make the messages differ from run to run.
             entries.sort_by(|a, b| a.0.cmp(&b.0));
+            let lines = lines::of_toml(text);
             let mut collector = Collector::new(problems);
             for (name, value) in entries {
-                let origin = if origin == "default" { origin.to_owned() } else { format!("{name} in {origin}") };
+                let line = lines.get(&name).map(|line| format!(", line {line}")).unwrap_or_default();
+                let origin = if origin == "default" { origin.to_owned() } else { format!("{name} in {origin}{line}") };
                 collector.add(&name, value, &origin);
             }
             collector.layer

@@ -8,13 +8,15 @@ mod convert;
 mod flags;
 mod keys;
 mod layers;
+mod lines;
 mod notes;
 mod problem;
 mod show;
 #[cfg(test)]
 mod tests;
+mod variables;
 
-use sls_syslog_actors::config::{DeadLetterConfig, ForwarderConfig};
+use sls_syslog_actors::config::{DeadLetterConfig, ForwarderConfig, SourceConfig};
 
 pub use flags::{Flags, Layers};
 pub use problem::Problem;
@@ -83,6 +85,17 @@ pub fn load_for_resend(flags: &Layers) -> Result<Settings, Vec<Problem>> {
     let (_, settings, problems) = read(flags, &World::real());
     let problems: Vec<_> = problems.into_iter().filter(|problem| !problem.is_in("source")).collect();
     if problems.is_empty() { Ok(settings) } else { Err(problems) }
+}
+
+/// The source alone, for what delivers nothing: what is wrong or missing elsewhere does not matter.
+///
+/// # Errors
+/// Everything that is refused of the source.
+pub fn load_source(flags: &Layers) -> Result<SourceConfig, Vec<Problem>> {
+    let (_, settings, problems) = read(flags, &World::real());
+    let elsewhere = |problem: &Problem| ["destination", "dead_letter"].iter().any(|section| problem.is_in(section));
+    let problems: Vec<_> = problems.into_iter().filter(|problem| !elsewhere(problem)).collect();
+    if problems.is_empty() { Ok(settings.forwarder.source) } else { Err(problems) }
 }
 
 /// The merged values, also where they are refused, and what follows from them.

@@ -1,6 +1,9 @@
 //! What an operator should know at start: each weakness that was chosen, named once.
 
-use sls_syslog_actors::config::{Confirmation, ForwarderConfig, Protocol};
+use sls_syslog_actors::config::{Confirmation, ForwarderConfig, Protocol, Signature};
+
+use super::LogSettings;
+use super::layers::Merged;
 
 /// One sentence for each thing that is weaker than it could be. Said once at start, never again.
 pub fn start_notes(config: &ForwarderConfig) -> Vec<String> {
@@ -39,13 +42,6 @@ pub fn start_notes(config: &ForwarderConfig) -> Vec<String> {
             destination.confirmation
         ));
     }
-    if destination.tls.pin_sha256.is_some() && destination.tls.ca_path.is_some() {
-        notes.push(
-            "destination.cert_path has no effect beside destination.tls.pin_sha256, which replaces the check of chain \
-             and name"
-                .to_owned(),
-        );
-    }
     if config.dead_letter.path.is_none() {
         notes.push(
             "there is no dead letter: of a log that the receiver does not take, only its gap record tells; set \
@@ -54,4 +50,44 @@ pub fn start_notes(config: &ForwarderConfig) -> Vec<String> {
         );
     }
     notes
+}
+
+/// One sentence for each key that somebody has set and that does nothing beside the others.
+pub fn without_effect(config: &ForwarderConfig, log: &LogSettings, merged: &Merged) -> Vec<String> {
+    let (source, destination) = (&config.source, &config.destination);
+    let protocol = destination.protocol;
+    let is_relp = matches!(protocol, Protocol::Relp | Protocol::RelpTls);
+    let rules: [(bool, &str, String); 6] = [
+        (!is_relp, "destination.relp.window", format!("with {protocol}, only relp and relp+tls have it")),
+        (
+            protocol == Protocol::Udp,
+            "destination.confirm_after_connect",
+            "with udp, which has no connection".to_owned(),
+        ),
+        (
+            destination.tls.pin_sha256.is_some(),
+            "destination.cert_path",
+            "beside destination.tls.pin_sha256, which replaces the check of chain and name".to_owned(),
+        ),
+        (source.signature == Signature::V1, "source.region", "with signature v1, only v4 names the region".to_owned()),
+        (
+            !source.endpoint.https,
+            "source.ca_path",
+            "with plain http; write https:// in front of source.endpoint".to_owned(),
+        ),
+        (
+            !log.level.is_at_least(slog::Level::Info),
+            "log.summary_interval",
+            "at this log.level, the summary is told at info".to_owned(),
+        ),
+    ];
+    let is_set = |key: &str| merged.get(key).filter(|value| value.origin() != Some("default"));
+    rules
+        .into_iter()
+        .filter(|(idle, _, _)| *idle)
+        .filter_map(|(_, key, why)| {
+            let origin = is_set(key)?.origin().unwrap_or_default();
+            Some(format!("{key} ({origin}) has no effect {why}"))
+        })
+        .collect()
 }

@@ -175,7 +175,7 @@ fn later_layers_win_and_the_origin_is_told() {
     let origin = |key| merged.get(key).and_then(config::Value::origin).expect("an origin").to_owned();
     assert_eq!(origin("destination.port"), "flag --set destination.port");
     assert_eq!(origin("destination.tag"), "environment variable SLS_SYSLOG__DESTINATION__TAG");
-    assert_eq!(origin("destination.sep"), format!("destination.sep in file {}", file.path().display()));
+    assert_eq!(origin("destination.sep"), format!("destination.sep in file {}, line 4", file.path().display()));
     assert_eq!(origin("destination.timeout"), "default");
 }
 
@@ -361,7 +361,7 @@ fn every_refusal_names_key_value_layer_and_rule() {
         (
             &[],
             &["source.max_log_groups=-1"],
-            "source.max_log_groups = -1 (flag --set source.max_log_groups): is not a whole number of 0 or more",
+            "source.max_log_groups = -1 (flag --set source.max_log_groups): is not a whole number from 1 to 1000",
         ),
         (&[], &["source.signature=v5"], "source.signature = v5 (flag --set source.signature): is not auto, v1 or v4"),
         (
@@ -454,24 +454,24 @@ fn refusals_of_a_file_name_it_and_never_quote_it() {
         (
             "[destination]\nport = [1]",
             0o600,
-            "destination.port (destination.port in file {}): is a list; write a single value",
+            "destination.port (destination.port in file {}, line 2): is a list; write a single value",
         ),
         (
             "[destination]\ntag = 7",
             0o600,
-            "destination.tag = 7 (destination.tag in file {}): is not text; put it in quotes",
+            "destination.tag = 7 (destination.tag in file {}, line 2): is not text; put it in quotes",
         ),
-        ("proto = \"tcp\"", 0o600, "proto (proto in file {}): is not a key; did you mean protocol?"),
-        ("Port = 514", 0o600, "Port (Port in file {}): is not a key; did you mean port?"),
+        ("proto = \"tcp\"", 0o600, "proto (proto in file {}, line 1): is not a key; did you mean protocol?"),
+        ("Port = 514", 0o600, "Port (Port in file {}, line 1): is not a key; did you mean port?"),
         (
             "[source]\naccess_key = \"MARKER\"",
             0o600,
-            "source.access_key (source.access_key in file {}): is not a key; did you mean source.access_key_secret?",
+            "source.access_key (source.access_key in file {}, line 2): is not a key; did you mean source.access_key_secret?",
         ),
         (
             "port = 1\n[destination]\nport = 2",
             0o600,
-            "destination.port: is set to different values by destination.port in file {0} and by port in file {0}; remove one of them",
+            "destination.port: is set to different values by destination.port in file {0}, line 3 and by port in file {0}, line 1; remove one of them",
         ),
         ("[source]\nsecurity_token = \"MARKER\"\naccess_key_id = \"a\"\naccess_key_secret=\"MARKER\"", 0o640, ""),
     ];
@@ -502,7 +502,7 @@ fn secrets_in_files_that_everyone_can_read_are_refused_unless_allowed() {
         (
             Case { file: Some(config.path()), environment: &unset, ..Case::default() },
             format!(
-                "source.access_key_secret (source.access_key_secret in file {}): is a secret in a file that everyone on this machine can read; {how}",
+                "source.access_key_secret (source.access_key_secret in file {}, line 3): is a secret in a file that everyone on this machine can read; {how}",
                 config.path().display()
             ),
         ),
@@ -664,4 +664,106 @@ fn a_dead_letter_that_is_switched_off_is_said_at_start() {
     assert!(!on.notes.iter().any(|note| note.contains("dead letter")), "{:?}", on.notes);
     let refused = Case { set: &["dead_letter.max_bytes=5"], ..Case::default() }.load().expect_err("too small");
     assert!(refused[0].starts_with("dead_letter.max_bytes"), "{refused:?}");
+}
+
+#[test]
+fn keys_that_do_nothing_beside_the_others_are_named_with_where_they_were_set() {
+    let notes =
+        |environment: &[(&str, &str)], set: &[&str]| Case { environment, set, ..Case::default() }.settings().notes;
+    let local = [("SYSLOG_HOST", "127.0.0.1"), ("SLS_ENDPOINT", "127.0.0.1:80")];
+    for (set, note) in [
+        (
+            "destination.relp.window=5",
+            "destination.relp.window (flag --set destination.relp.window) has no effect with tcp, only relp and \
+             relp+tls have it",
+        ),
+        (
+            "source.ca_path=/dev/null",
+            "source.ca_path (flag --set source.ca_path) has no effect with plain http; write https:// in front of \
+             source.endpoint",
+        ),
+    ] {
+        assert_eq!(notes(&local, &[set]), [note]);
+    }
+    let v1 = ["source.region=cn-hangzhou", "source.signature=v1"];
+    assert_eq!(
+        notes(&local, &v1),
+        ["source.region (flag --set source.region) has no effect with signature v1, only v4 names the region"]
+    );
+    let quiet = ["log.level=error", "log.summary_interval=5"];
+    assert!(
+        notes(&local, &quiet)[0].starts_with("log.summary_interval (flag --set log.summary_interval) has no effect")
+    );
+    let udp = [local[0], local[1], ("SYSLOG_PROTOCOL", "udp")];
+    let told = notes(&udp, &["destination.confirm_after_connect=3"]);
+    assert!(told.iter().any(|note| note.ends_with("has no effect with udp, which has no connection")), "{told:?}");
+    let pin = format!("destination.tls.pin_sha256={}", "0".repeat(64));
+    let tls = [local[0], local[1], ("SYSLOG_PROTOCOL", "tls"), ("SYSLOG_CA", "/dev/null")];
+    assert!(
+        notes(&tls, &[&pin])[0].starts_with("destination.cert_path (environment variable SYSLOG_CA) has no effect")
+    );
+}
+
+#[test]
+fn mistyped_variables_are_answered_with_the_right_name() {
+    let refused =
+        |environment: &[(&str, &str)]| Case { environment, ..Case::default() }.load().err().unwrap_or_default();
+    assert_eq!(
+        refused(&[("SYSLOG_PROTOCOL", ""), ("SYSLOG_PROTO", "MARKER")]),
+        [
+            "environment variable SYSLOG_PROTO is not read; did you mean SYSLOG_PROTOCOL?",
+            "destination.protocol: is missing; set it as SYSLOG_PROTOCOL in the environment, in a file, or with --set \
+             destination.protocol=..."
+        ]
+    );
+    assert_eq!(
+        refused(&[("SLS_SYSLOG_LIMITS_WORKERS", "2")]),
+        ["environment variable SLS_SYSLOG_LIMITS_WORKERS is not read; did you mean SLS_SYSLOG__LIMITS__WORKERS?"]
+    );
+    // What is set all the same, and what may be somebody else's, is only noted.
+    let environment = &[("SYSLOG_PROTOCOL", "tls"), ("SYSLOG_PROTO", "x"), ("SLS_REGION", "cn-beijing")];
+    assert_eq!(
+        Case { environment, ..Case::default() }.settings().notes,
+        [
+            "environment variable SLS_REGION is not read; did you mean SLS_SYSLOG__SOURCE__REGION?",
+            "environment variable SYSLOG_PROTO is not read; did you mean SYSLOG_PROTOCOL?"
+        ]
+    );
+}
+
+#[test]
+fn an_endpoint_with_the_project_in_it_is_answered_with_the_one_to_write() {
+    let environment = &[("SLS_ENDPOINT", "shop.cn-hangzhou.log.aliyuncs.com")];
+    assert_eq!(
+        Case { environment, ..Case::default() }.load().err().unwrap_or_default(),
+        ["source.endpoint = shop.cn-hangzhou.log.aliyuncs.com (environment variable SLS_ENDPOINT): contains the \
+          project, which is put in front by itself; write cn-hangzhou.log.aliyuncs.com"]
+    );
+}
+
+#[test]
+fn certificate_and_key_files_are_looked_into() {
+    let identity = |name: &str| crate::certs::self_signed(&[name]).expect("a certificate");
+    let (one, other) = (identity("one"), identity("other"));
+    let files =
+        [&one.cert_pem, &one.key_pem, &other.key_pem, &"no certificate".to_owned()].map(|t| TempFile::new(t, 0o600));
+    let [cert, key, wrong_key, nothing] = files.each_ref().map(|file| file.path().to_str().expect("a path"));
+    let load = |ca: &str, cert: &str, key: &str| {
+        let set = [format!("destination.tls.client_cert={cert}"), format!("destination.tls.client_key={key}")];
+        let environment = &[("SYSLOG_PROTOCOL", "tls"), ("SYSLOG_CA", ca)];
+        Case { environment, set: &set.each_ref().map(String::as_str), ..Case::default() }
+            .load()
+            .err()
+            .unwrap_or_default()
+    };
+    assert_eq!(load(cert, cert, key), [""; 0]);
+    for (problems, key, words) in [
+        (load(nothing, cert, key), "destination.cert_path = ", "it holds none"),
+        (load(cert, nothing, key), "destination.tls.client_cert = ", "it holds none"),
+        (load(cert, cert, nothing), "destination.tls.client_key = ", "holds no private key"),
+        (load(cert, cert, wrong_key), "destination.tls.client_key = ", "does not work together with"),
+    ] {
+        assert!(problems.len() == 1 && problems[0].starts_with(key) && problems[0].contains(words), "{problems:?}");
+    }
+    assert_eq!(load(nothing, nothing, wrong_key).len(), 2);
 }

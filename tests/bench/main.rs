@@ -82,7 +82,7 @@ fn measure(work: &Work) -> Figures {
     let (ca, client, key) =
         (format!("{certs_path}/ca.pem"), format!("{certs_path}/client.pem"), format!("{certs_path}/client-key.pem"));
     if work.protocol.ends_with("tls") {
-        arguments.extend(["--write-certs", &certs_path]);
+        arguments.extend(["--make-certs", &certs_path]);
         settings.extend([
             ("destination.cert_path", ca.as_str()),
             ("destination.tls.client_cert", client.as_str()),

@@ -1,6 +1,7 @@
 //! The promises of the product, on the real binary: an embedded LogHub, forwarders, and receivers, real ones where
 //! `tests/run` has installed them.
 
+mod check;
 mod clients;
 mod dead_letter;
 mod delivery;
@@ -18,7 +19,10 @@ mod refusals;
 mod relp;
 mod set_aside;
 mod settings;
+mod snapshot;
+mod status;
 mod takeover;
+mod terminal;
 
 #[path = "../../src/certs.rs"]
 #[allow(dead_code, reason = "the process uses more of it than the tests")]

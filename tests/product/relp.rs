@@ -44,7 +44,7 @@ fn sessions_inside_tls_that_the_receiver_ends_lose_and_double_nothing() {
         ("destination.tls.client_cert", cert.as_str()),
         ("destination.tls.client_key", key.as_str()),
     ];
-    survives_sessions_that_end("relp+tls", &["--write-certs", folder.path().to_str().unwrap()], &settings);
+    survives_sessions_that_end("relp+tls", &["--make-certs", folder.path().to_str().unwrap()], &settings);
 }
 
 #[test]

@@ -19,21 +19,29 @@ const MOST_NAMES: usize = 10;
 /// Characters shown of one name.
 const LONGEST_NAME: usize = 100;
 
-/// A certificate, as far as it can be read.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Facts {
-    sha256: String,
-    subject: String,
-    issuer: String,
-    names: Vec<String>,
-    not_before: String,
-    not_after: String,
-    self_signed: bool,
+/// A certificate, as far as it can be read. All text is escaped and cut: it may be shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Facts {
+    /// SHA-256 of its DER, 64 hexadecimal digits: what `destination.tls.pin_sha256` takes.
+    pub sha256: String,
+    /// Subject.
+    pub subject: String,
+    /// Issuer.
+    pub issuer: String,
+    /// DNS names and IP addresses that it is for, at most ten.
+    pub names: Vec<String>,
+    /// First moment of its validity.
+    pub not_before: String,
+    /// Last moment of its validity.
+    pub not_after: String,
+    /// Whether subject and issuer are the same.
+    pub self_signed: bool,
 }
 
 impl Facts {
-    /// Reads what it can of a certificate in DER.
-    pub(super) fn of(der: &[u8]) -> Self {
+    /// Reads what it can of a certificate in DER; what cannot be read stays empty.
+    pub fn of(der: &[u8]) -> Self {
         let sha256 = data_encoding::HEXUPPER.encode(&Sha256::digest(der));
         let Ok(certificate) = Certificate::from_der(der) else { return Self { sha256, ..Self::default() } };
         let tbs = certificate.tbs_certificate();
@@ -50,7 +58,8 @@ impl Facts {
         }
     }
 
-    fn pin_line(&self) -> String {
+    /// The setting that trusts this very certificate.
+    pub fn pin_line(&self) -> String {
         format!("destination.tls.pin_sha256 = \"{}\"", self.sha256)
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Confirmation, DestinationConfig, Protocol};
 use crate::counters::Counters;
+use crate::io::probe::{Probe, Seen};
 use crate::io::relp::{RelpTransport, Wire};
 use crate::io::tcp::TcpTransport;
 use crate::io::tls::TlsSetup;
@@ -61,6 +62,45 @@ impl Destination {
     pub fn dialer(&self, counters: Arc<Counters>, logger: slog::Logger) -> Rc<dyn Dial> {
         Rc::new(Dialer { destination: self.clone(), counters, logger })
     }
+
+    /// One attempt as a [`Dial`] makes it, with all that it has found on its way; for people who set a forwarder up.
+    pub async fn probe(&self, counters: Arc<Counters>, logger: slog::Logger) -> Probe {
+        let mut seen = Seen::default();
+        let outcome = self.open(counters, logger, &mut seen).await;
+        seen.into_probe(outcome)
+    }
+
+    async fn open(
+        &self,
+        counters: Arc<Counters>,
+        logger: slog::Logger,
+        seen: &mut Seen,
+    ) -> Result<Box<dyn Transport>, DialError> {
+        let config = &self.config;
+        let deadline = Instant::now() + config.timeout;
+        Ok(match &self.way {
+            Way::Udp => {
+                let socket = try_all(config, deadline, seen, UdpTransport::connect).await?;
+                Box::new(UdpTransport::new(socket, counters, logger))
+            }
+            Way::Tls(tls) => {
+                let stream = connect_tcp(config, deadline, seen).await?;
+                let handshake = tls.handshake(stream, place(config), self.level, seen);
+                Box::new(in_time(config, deadline, handshake).await?)
+            }
+            Way::Relp(None) => {
+                let stream = connect_tcp(config, deadline, seen).await?;
+                Box::new(open_relp(config, deadline, stream).await?)
+            }
+            Way::Relp(Some(tls)) => {
+                let stream = connect_tcp(config, deadline, seen).await?;
+                let handshake = tls.connect(stream, place(config), self.level, seen);
+                let stream = in_time(config, deadline, handshake).await?;
+                Box::new(open_relp(config, deadline, stream).await?)
+            }
+            Way::Tcp => Box::new(TcpTransport::new(connect_tcp(config, deadline, seen).await?, self.level)),
+        })
+    }
 }
 
 /// The strongest level that the transport and this system can tell, up to the configured one.
@@ -85,34 +125,7 @@ impl Dial for Dialer {
     fn dial(&self) -> LocalBoxFuture<'static, Result<Box<dyn Transport>, DialError>> {
         let destination = self.destination.clone();
         let (counters, logger) = (Arc::clone(&self.counters), self.logger.clone());
-        async move {
-            let config = &destination.config;
-            let deadline = Instant::now() + config.timeout;
-            let transport: Box<dyn Transport> = match &destination.way {
-                Way::Udp => {
-                    let socket = try_all(config, deadline, UdpTransport::connect).await?;
-                    Box::new(UdpTransport::new(socket, counters, logger))
-                }
-                Way::Tls(tls) => {
-                    let stream = connect_tcp(config, deadline).await?;
-                    let handshake = tls.handshake(stream, place(config), destination.level);
-                    Box::new(in_time(config, deadline, handshake).await?)
-                }
-                Way::Relp(None) => {
-                    let stream = connect_tcp(config, deadline).await?;
-                    Box::new(open_relp(config, deadline, stream).await?)
-                }
-                Way::Relp(Some(tls)) => {
-                    let stream = connect_tcp(config, deadline).await?;
-                    let handshake = tls.connect(stream, place(config), destination.level);
-                    let stream = in_time(config, deadline, handshake).await?;
-                    Box::new(open_relp(config, deadline, stream).await?)
-                }
-                Way::Tcp => Box::new(TcpTransport::new(connect_tcp(config, deadline).await?, destination.level)),
-            };
-            Ok(transport)
-        }
-        .boxed_local()
+        async move { destination.open(counters, logger, &mut Seen::default()).await }.boxed_local()
     }
 }
 
@@ -153,8 +166,8 @@ fn place(config: &DestinationConfig) -> String {
     format!("{}:{}", config.host, config.port)
 }
 
-async fn connect_tcp(config: &DestinationConfig, deadline: Instant) -> Result<TcpStream, DialError> {
-    try_all(config, deadline, |address| tcp::connect(address, config.timeout)).await
+async fn connect_tcp(config: &DestinationConfig, deadline: Instant, seen: &mut Seen) -> Result<TcpStream, DialError> {
+    try_all(config, deadline, seen, |address| tcp::connect(address, config.timeout)).await
 }
 
 /// Looks the host up and tries its addresses in turn; each gets an even share of the time that is left, so that one
@@ -162,6 +175,7 @@ async fn connect_tcp(config: &DestinationConfig, deadline: Instant) -> Result<Tc
 async fn try_all<T, F>(
     config: &DestinationConfig,
     deadline: Instant,
+    seen: &mut Seen,
     connect: impl Fn(SocketAddr) -> F,
 ) -> Result<T, DialError>
 where
@@ -178,13 +192,17 @@ where
             )));
         }
     };
+    seen.addresses.clone_from(&addresses);
     let mut last = DialError(format!("{host} (destination.host) has no address"));
     for (index, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
         let share = left / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
         let place = Place { host, address: *address };
         last = match timeout_at(Instant::now() + share, connect(*address)).await {
-            Ok(Ok(connected)) => return Ok(connected),
+            Ok(Ok(connected)) => {
+                seen.connected = Some(*address);
+                return Ok(connected);
+            }
             Ok(Err(error)) => DialError(refused(&place, &error)),
             Err(_) => DialError(format!("{place} did not answer within {share:?} (destination.timeout)")),
         };

@@ -27,7 +27,7 @@ pub(super) fn client_config(ca_path: Option<&Path>) -> Result<Arc<ClientConfig>,
     Ok(Arc::new(config))
 }
 
-fn roots_from_file(path: &Path) -> Result<RootCertStore, String> {
+pub(super) fn roots_from_file(path: &Path) -> Result<RootCertStore, String> {
     let cannot = |why: String| format!("cannot use {}: {why}", path.display());
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(path).map_err(|error| cannot(error.to_string()))? {

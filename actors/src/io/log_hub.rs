@@ -108,6 +108,18 @@ impl SlsSetup {
     }
 }
 
+impl SlsSetup {
+    /// Scheme, host and port of every request's URL.
+    pub fn url(&self) -> &str {
+        &self.base
+    }
+
+    /// Where connections go, if not where the host of [`SlsSetup::url`] resolves to.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+}
+
 /// Where requests go, and under which name.
 #[derive(Debug, PartialEq, Eq)]
 struct Address {
@@ -170,6 +182,8 @@ struct Inner {
     clock: Box<dyn Fn() -> DateTime<Utc>>,
     /// What has to be added to the clock so that SLS takes our requests; learned from a refusal.
     correction_s: Cell<i64>,
+    /// SLS's clock minus ours at the last answer that told.
+    offset_s: Cell<Option<i64>>,
 }
 
 /// An answer with status 200 whose body has not been read.
@@ -210,7 +224,20 @@ impl SlsClient {
             .disable_redirects()
             .no_default_headers()
             .finish();
-        Self { inner: Rc::new(Inner { setup, http, clock: Box::new(clock), correction_s: Cell::new(0) }) }
+        Self {
+            inner: Rc::new(Inner {
+                setup,
+                http,
+                clock: Box::new(clock),
+                correction_s: Cell::new(0),
+                offset_s: Cell::new(None),
+            }),
+        }
+    }
+
+    /// The clock of SLS minus ours, in whole seconds, at the last answer that told; `None` before one did.
+    pub fn clock_offset_s(&self) -> Option<i64> {
+        self.inner.offset_s.get()
     }
 
     /// PutLogs of one encoded `LogGroup`, to the shard that `hash_key` falls into, or to any.
@@ -275,11 +302,12 @@ impl Inner {
         let headers = response.headers().clone();
         let declared = text(&headers, "content-length").and_then(|length| length.parse().ok());
         let body = Body { stream: response.boxed_local(), declared, deadline, timeout };
+        let offset = text(&headers, "date").and_then(|date| self.clock_offset_s(date));
+        self.offset_s.set(offset.or(self.offset_s.get()));
         if status == 200 {
             return Ok(Answer { headers, body });
         }
         let excerpt = body.read_beginning(MAX_ERROR_BODY).await;
-        let offset = text(&headers, "date").and_then(|date| self.clock_offset_s(date));
         let error = SlsError::refused(status, &excerpt, text(&headers, "x-log-requestid"), offset);
         if let (true, Some(offset)) = (error.is_clock(), offset) {
             self.correction_s.set(offset);

@@ -1,11 +1,13 @@
 //! Adapters to the outside: HTTP client, sockets, TLS. Assembly builds them inside the arbiter that uses them.
 
-mod certificate;
+pub mod certificate;
 pub mod dead_letter;
 pub mod dial;
+pub mod files;
 mod http_tls;
 pub mod log_hub;
 mod pin;
+pub mod probe;
 mod relp;
 pub mod system_ports;
 pub mod tcp;

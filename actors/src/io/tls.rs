@@ -23,6 +23,7 @@ use tokio_rustls::client::TlsStream;
 use crate::config::{Confirmation, DestinationConfig, TlsConfig};
 use crate::io::certificate::{Attempt, Facts};
 use crate::io::pin::PinVerifier;
+use crate::io::probe::Seen;
 use crate::io::relp::Wire;
 use crate::io::tcp::{Acknowledged, poll_discard};
 use crate::ports::{DialError, Look, Transport};
@@ -82,8 +83,9 @@ impl TlsSetup {
         stream: TcpStream,
         place: String,
         level: Confirmation,
+        seen: &mut Seen,
     ) -> Result<TlsTransport, DialError> {
-        let Explained { stream, attempt } = self.connect(stream, place, level).await?;
+        let Explained { stream, attempt } = self.connect(stream, place, level, seen).await?;
         Ok(TlsTransport { stream, attempt, plain: 0, confirmed: 0, marks: VecDeque::new() })
     }
 
@@ -93,6 +95,7 @@ impl TlsSetup {
         stream: TcpStream,
         place: String,
         level: Confirmation,
+        seen: &mut Seen,
     ) -> Result<Explained, DialError> {
         let mut attempt = Attempt {
             place,
@@ -100,17 +103,23 @@ impl TlsSetup {
             has_client_certificate: self.has_client_certificate,
             seen: None,
         };
-        let seen = Arc::new(Mutex::new(None));
+        let chain = Arc::new(Mutex::new(Vec::new()));
         let mut config = ClientConfig::clone(&self.config);
-        let recording = Recording { inner: Arc::clone(&self.verifier), seen: Arc::clone(&seen) };
+        let recording = Recording { inner: Arc::clone(&self.verifier), chain: Arc::clone(&chain) };
         config.dangerous().set_certificate_verifier(Arc::new(recording));
         let counted = Counted { acknowledged: Acknowledged::from_now(&stream, level), stream, written: 0 };
         let connected = TlsConnector::from(Arc::new(config))
             .connect_with(self.server_name.clone(), counted, |tls| tls.set_buffer_limit(Some(BUFFER)))
             .await;
-        attempt.seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take().map(|der: Vec<u8>| Facts::of(&der));
+        seen.chain = std::mem::take(&mut *chain.lock().unwrap_or_else(PoisonError::into_inner));
+        attempt.seen = seen.chain.first().map(|der| Facts::of(der));
         match connected {
-            Ok(stream) => Ok(Explained { stream, attempt }),
+            Ok(stream) => {
+                let session = stream.get_ref().1;
+                seen.version = session.protocol_version();
+                seen.cipher_suite = session.negotiated_cipher_suite().map(|suite| suite.suite());
+                Ok(Explained { stream, attempt })
+            }
             Err(error) => Err(DialError(attempt.explain(&error))),
         }
     }
@@ -118,16 +127,10 @@ impl TlsSetup {
 
 /// The authorities to trust: the file's, or the system's.
 fn roots(tls: &TlsConfig) -> Result<RootCertStore, DialError> {
-    let mut roots = RootCertStore::empty();
     match &tls.ca_path {
-        Some(path) => {
-            for certificate in read_chain(path)? {
-                roots.add(certificate).map_err(|error| {
-                    DialError(format!("{} holds a certificate that cannot be used: {error}", path.display()))
-                })?;
-            }
-        }
+        Some(path) => roots_from_file(path),
         None => {
+            let mut roots = RootCertStore::empty();
             let found = rustls_native_certs::load_native_certs();
             let (used, _) = roots.add_parsable_certificates(found.certs);
             if used == 0 {
@@ -137,12 +140,22 @@ fn roots(tls: &TlsConfig) -> Result<RootCertStore, DialError> {
                      destination.tls.pin_sha256"
                 )));
             }
+            Ok(roots)
         }
+    }
+}
+
+pub(super) fn roots_from_file(path: &Path) -> Result<RootCertStore, DialError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in read_chain(path)? {
+        roots.add(certificate).map_err(|error| {
+            DialError(format!("{} holds a certificate that cannot be used: {error}", path.display()))
+        })?;
     }
     Ok(roots)
 }
 
-fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, DialError> {
+pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, DialError> {
     let failed = |error: &dyn std::fmt::Display| {
         DialError(format!("cannot read certificates in PEM form from {}: {error}", path.display()))
     };
@@ -151,7 +164,7 @@ fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, DialError> {
     if chain.is_empty() { Err(failed(&"it holds none")) } else { Ok(chain) }
 }
 
-fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, DialError> {
+pub(super) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, DialError> {
     let shown = path.display();
     let text = std::fs::read(path).map_err(|error| DialError(format!("cannot read the key {shown}: {error}")))?;
     PrivateKeyDer::from_pem_slice(&text).map_err(|error| {
@@ -165,11 +178,11 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, DialError> {
     })
 }
 
-/// Keeps the certificate that the peer showed, for what is said when TLS fails; decides nothing.
+/// Keeps the certificates that the peer showed, for what is said when TLS fails; decides nothing.
 #[derive(Debug)]
 struct Recording {
     inner: Arc<dyn ServerCertVerifier>,
-    seen: Arc<Mutex<Option<Vec<u8>>>>,
+    chain: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl ServerCertVerifier for Recording {
@@ -181,7 +194,8 @@ impl ServerCertVerifier for Recording {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(end_entity.to_vec());
+        let chain = std::iter::once(end_entity).chain(intermediates).map(|certificate| certificate.to_vec()).collect();
+        *self.chain.lock().unwrap_or_else(PoisonError::into_inner) = chain;
         self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
     }
 

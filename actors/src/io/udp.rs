@@ -106,6 +106,12 @@ impl Transport for UdpTransport {
     }
 
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A refusal alone makes a socket writable, not readable: it has to be asked for.
+        match self.socket.take_error()? {
+            Some(error) if error.kind() == io::ErrorKind::ConnectionRefused => self.note_refusal(),
+            Some(error) => return Poll::Ready(Err(error)),
+            None => {}
+        }
         let mut scratch = [0; 2048];
         for _ in 0..BURST {
             match self.socket.poll_recv(cx, &mut ReadBuf::new(&mut scratch)) {

@@ -38,6 +38,14 @@ impl Cursor {
         (itoa::Buffer::new().format(number).as_bytes() == digits).then_some(number)
     }
 
+    /// The cursor of the log group before, where the cursor has a [`number`](Self::number). For what is shown to people,
+    /// never for what is read or committed.
+    pub fn previous(&self) -> Option<Self> {
+        let mut text = Vec::new();
+        Self::write_number(self.number()?.checked_sub(1)?, &mut text);
+        Self::new(std::str::from_utf8(&text).ok()?)
+    }
+
     /// Appends the text of the cursor with this number.
     pub fn write_number(number: u64, out: &mut Vec<u8>) {
         let mut digits = itoa::Buffer::new();
@@ -105,6 +113,15 @@ mod tests {
     fn whatever_else_is_a_cursor_has_no_number() {
         for text in ["MDA3", "Kzc=", "IDc=", "eA==", "MTg0NDY3NDQwNzM3MDk1NTE2MTY=", "17", "MT_", "====", "c0"] {
             assert_eq!(number(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_cursor_before_is_one_less_and_none_where_the_form_is_another() {
+        let cursor = Cursor::new("MTQ0NzI5OTYwNjg5NjYzMjM1Ng==").unwrap();
+        assert_eq!(cursor.previous(), Cursor::new("MTQ0NzI5OTYwNjg5NjYzMjM1NQ=="));
+        for odd in ["MA==", "bm90IGEgbnVtYmVy", "not-base64"] {
+            assert_eq!(Cursor::new(odd).unwrap().previous(), None);
         }
     }
 }
