@@ -44,6 +44,9 @@ pub struct Place {
     pub received_s: Option<i64>,
 }
 
+/// A retention of so many days, the most that can be set, means that nothing is ever removed.
+pub const FOR_EVER_DAYS: u32 = 3650;
+
 /// Shards that are asked about at the same time.
 const AT_ONCE: usize = 8;
 

@@ -11,15 +11,13 @@ use sls_syslog_actors::wire::sls::reply::{Checkpoint, ConsumerGroup};
 
 use super::report::{Check, Status};
 use super::{Report, plural};
-use crate::survey::{self, Place, ShardSurvey, Survey};
+use crate::survey::{self, FOR_EVER_DAYS, Place, ShardSurvey, Survey};
 use crate::terminal::utc;
 
 /// Shards that get a line of their own.
 const MOST_LINES: usize = 16;
 /// SLS refuses requests of a clock that is off by more.
 const MOST_OFFSET_S: u64 = 900;
-/// So many days, the most that can be set, mean that nothing is ever removed.
-const FOR_EVER_DAYS: u32 = 3650;
 /// From here on the clock is worth a look.
 const NOTABLE_OFFSET_S: u64 = 60;
 

@@ -76,7 +76,7 @@ pub fn without_effect(config: &ForwarderConfig, log: &LogSettings, merged: &Merg
             "with plain http; write https:// in front of source.endpoint".to_owned(),
         ),
         (
-            !log.level.is_at_least(slog::Level::Info),
+            !slog::Level::Info.is_at_least(log.level),
             "log.summary_interval",
             "at this log.level, the summary is told at info".to_owned(),
         ),

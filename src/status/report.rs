@@ -8,7 +8,7 @@ use sls_syslog_actors::wire::sls::error::{ErrorClass, SlsError};
 use sls_syslog_actors::wire::sls::reply::ConsumerGroup;
 use sls_syslog_actors::wire::text::escape_foreign;
 
-use crate::survey::ShardSurvey;
+use crate::survey::{FOR_EVER_DAYS, ShardSurvey};
 use crate::terminal::{Mark, Style, utc, wrap};
 
 /// A group at one moment.
@@ -128,7 +128,7 @@ impl GroupStatus {
             shards_where(&|row| row.lag == Lag::Expired),
             "the checkpoint is older than what SLS still holds: logs are lost",
         );
-        if let Some(days) = self.ttl_days {
+        if let Some(days) = self.ttl_days.filter(|days| *days < FOR_EVER_DAYS) {
             let near_s = i64::from(days) * 86_400 / 5 * 4;
             warn(
                 shards_where(&|row| matches!(row.lag, Lag::Seconds(lag_s) if lag_s >= near_s)),
@@ -173,6 +173,7 @@ impl GroupStatus {
         if let Some(group) = &self.group {
             let order = if group.order { "on" } else { "off" };
             let kept = match self.ttl_days {
+                Some(FOR_EVER_DAYS..) => "logs are kept for ever".to_owned(),
                 Some(days) => format!("logs are kept for {days} days"),
                 None => "how long logs are kept is not told".to_owned(),
             };

@@ -50,8 +50,8 @@ fn completions_are_scripts_that_know_the_commands() {
     let file = folder.path().join("completions.bash");
     std::fs::write(&file, run(&["completions", "bash"]).stdout).unwrap();
     let source = format!(
-        "source {} && COMP_WORDS=(sls-syslog che) COMP_CWORD=1 && _sls-syslog sls-syslog che sls-syslog && \
-         echo \"${{COMPREPLY[@]}}\"",
+        "source {} && f=$(complete -p sls-syslog | sed 's/.*-F \\([^ ]*\\).*/\\1/') && \
+         COMP_WORDS=(sls-syslog che) && COMP_CWORD=1 && $f sls-syslog che sls-syslog && echo ${{COMPREPLY[@]}}",
         file.display()
     );
     let completed = Command::new("bash").arg("-c").arg(source).output().unwrap();
