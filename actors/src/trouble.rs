@@ -216,12 +216,12 @@ mod tests {
             let (sink, mut told) = probe::<ForwarderEvent>();
             let all = ShardTroubles::new(Logger::root(slog::Discard, slog::o!()), Some(sink));
             let (start, shards) = (Instant::now(), (0..200).map(|n| all.of(ShardId(n))).collect::<Vec<_>>());
-            for second in 0..60 {
+            for second in 0..100 {
                 shards.iter().for_each(|shard| {
                     shard.report(start + Duration::from_secs(second), Code::SlsDown, "no route");
                 });
             }
-            let at = start + Duration::from_secs(60);
+            let at = start + Duration::from_secs(100);
             let (last, others) = shards.split_last().expect("many");
             others.iter().for_each(|shard| shard.recovered(at, &[Code::Quota, Code::SlsDown]));
             tokio::task::yield_now().await;
