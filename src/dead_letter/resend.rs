@@ -245,10 +245,10 @@ impl Line {
     }
 
     /// Says goodbye to the receiver.
-    async fn close(mut self) {
-        self.connection.do_send(CloseConnection { deadline: Instant::now() + CLOSE });
+    async fn close(mut self, within: Duration) {
+        self.connection.do_send(CloseConnection { deadline: Instant::now() + within });
         // A little more than it takes by itself.
-        let _ = timeout(CLOSE + Duration::from_secs(1), self.ended.recv()).await;
+        let _ = timeout(within + Duration::from_secs(1), self.ended.recv()).await;
     }
 }
 
@@ -347,7 +347,7 @@ impl Sending {
         if on_terminal {
             eprintln!();
         }
-        line.close().await;
+        line.close(if gave_up { Duration::ZERO } else { CLOSE }).await;
         Ok(self.report(&progress, gave_up))
     }
 

@@ -121,7 +121,8 @@ fn relp_has_its_own_port_level_and_frames_and_may_keep_line_breaks() {
 /// The file and the constructors are two writings of the same defaults.
 #[test]
 fn the_documented_defaults_are_those_of_the_code() {
-    let fixed = &["source.consumer_name=c", "destination.hostname=h"];
+    // The process has a place for state, an embedding application names one.
+    let fixed = &["source.consumer_name=c", "destination.hostname=h", "dead_letter.path=none"];
     let settings = Case { set: fixed, ..Case::default() }.settings();
     let mut source =
         SourceConfig::new("cn-hangzhou.log.aliyuncs.com", "shop", "access", "siem", Credentials::new("a", "b"))

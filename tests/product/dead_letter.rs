@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use sls_syslog_actors::wire::dead_letter::{Entry, SetAsideLog, Text};
 
-use crate::harness::{Folder, Process, Receiver, eventually};
-use crate::hub::LOG_TIME;
+use crate::forwarder::Forwarder;
+use crate::harness::{Folder, Process, Receiver, eventually, for_a_while, free_port};
+use crate::hub::{GROUP, Hub, LOG_TIME, LOGSTORE, PROJECT, group, log, numbered_group};
 
 /// A dead letter in a folder of its own.
 struct DeadLetter {
@@ -160,7 +162,7 @@ fn resend_delivers_and_removes_what_is_confirmed() {
 fn resend_without_a_receiver_keeps_everything_and_fails() {
     let dead_letter = DeadLetter::new("no-receiver");
     dead_letter.fill(&[entry(1, "v")]);
-    let nobody = SocketAddr::from(([127, 0, 0, 1], crate::harness::free_port()));
+    let nobody = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let before = dead_letter.entries();
     let mut command = dead_letter.command(&["resend", "--give-up-after", "1s"]);
     let (host, port) = (format!("destination.host={}", nobody.ip()), format!("destination.port={}", nobody.port()));
@@ -204,13 +206,174 @@ fn a_dead_letter_that_could_not_be_used_is_said_at_start() {
     let path = folder.path().join("dead-letter.jsonl");
     std::fs::write(&path, "").unwrap();
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
-    let hub = crate::hub::Hub::start(1);
+    let hub = Hub::start(1);
     let receiver = Receiver::start(&[]);
     let path = path.to_str().unwrap();
-    let mut forwarder =
-        crate::forwarder::Forwarder::start(&hub, receiver.address, "tcp", &[("dead_letter.path", path)]);
+    let mut forwarder = Forwarder::start(&hub, receiver.address, "tcp", &[("dead_letter.path", path)]);
     forwarder.process.says("dead-letter-unwritable");
     hub.put_numbered(0..10, 10);
     hub.wait_until_committed();
     forwarder.stop();
+}
+
+/// Numbered logs of one shard, and amid them two that are too long for the receiver.
+fn hub_with_long_logs() -> Hub {
+    let hub = Hub::start(1);
+    hub.put_numbered(0..500, 100);
+    let mut logs = numbered_group(0, 500..520).logs;
+    let long =
+        |n: &str| log(&[("n", n.as_bytes()), ("raw", b"\xff\x00"), ("raw", b"again"), ("long", &[b'x'; TOO_LONG])]);
+    logs.insert(3, long("first"));
+    logs.insert(20, long("second"));
+    hub.put(0, &group(logs));
+    hub.put_numbered(520..LOGS, 100);
+    hub
+}
+
+/// Logs of the hub that the receiver takes.
+const LOGS: u64 = 2000;
+const TOO_LONG: usize = 20_000;
+const TAKEN: &str = "16384";
+/// What is held up is not waited for at each stop.
+const QUICK_DRAIN: (&str, &str) = ("source.drain_timeout", "2s");
+
+fn picky_receiver(output: &Path) -> Receiver {
+    Receiver::start(&["--protocol", "relp", "--relp-refuse-longer", TAKEN, "--output", output.to_str().unwrap()])
+}
+
+/// The messages of logs that a receiver has written to its file, and its gap records.
+fn messages(output: &Path) -> (BTreeSet<u64>, usize) {
+    let text = std::fs::read_to_string(output).unwrap_or_default();
+    let messages: Vec<serde_json::Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let gaps = messages.iter().filter(|message| message["msgid"] == "gap").count();
+    let number = |message: &serde_json::Value| {
+        let text = message["msg"].as_str()?.split("||n=").nth(1)?.to_owned();
+        text.split("||").next()?.parse().ok()
+    };
+    (messages.iter().filter_map(number).collect(), gaps)
+}
+
+fn assert_the_long_logs_are_kept(dead_letter: &DeadLetter) {
+    let entries = dead_letter.entries();
+    let first_field = |entry: &Entry| entry.log.contents[0].1.bytes();
+    let kept: BTreeSet<_> = entries.iter().map(first_field).collect();
+    assert_eq!(kept, BTreeSet::from(["first".into(), "second".into()]), "{} entries", entries.len());
+    for entry in &entries {
+        assert_eq!((entry.shard, entry.project.as_str(), entry.logstore.as_str()), (0, PROJECT, LOGSTORE));
+        assert!(entry.reason.contains("500"), "{}", entry.reason);
+        let contents = &entry.log.contents;
+        assert_eq!(contents[1].1.bytes(), &b"\xff\x00"[..], "bytes that are no text");
+        assert_eq!(contents[2].0.bytes(), &b"raw"[..], "a key that occurs again");
+        assert_eq!(contents[3].1.bytes().len(), TOO_LONG);
+        assert_eq!(entry.log.tags, [(Text::Utf8("__hostname__".into()), Text::Utf8("web-1".into()))]);
+    }
+    assert_eq!(dead_letter.mode(), 0o600);
+}
+
+#[test]
+fn a_log_that_the_receiver_does_not_take_is_kept_and_arrives_when_it_is_sent_again_shorter() {
+    let dead_letter = DeadLetter::new("set-aside");
+    let output = dead_letter.folder.path().join("received.json");
+    let hub = hub_with_long_logs();
+    let receiver = picky_receiver(&output);
+    let path = dead_letter.path();
+    let stamped = ("destination.origin", "structured-data");
+    let settings = [("dead_letter.path", path.to_str().unwrap()), stamped];
+    let forwarder = Forwarder::start(&hub, receiver.address, "relp", &settings);
+    hub.wait_until_committed();
+    let said = forwarder.stop();
+    assert!(said.contains("set-aside") && said.contains("message-refused"), "{said}");
+    assert_the_long_logs_are_kept(&dead_letter);
+    let (taken, gaps) = messages(&output);
+    assert_eq!(taken.len() as u64, LOGS);
+    assert!(gaps >= 2, "{gaps} gap records");
+
+    // As they are, they are refused again, and stay; what is taken goes.
+    let to_picky = ["destination.protocol=relp", "destination.origin=structured-data"];
+    let lines: Vec<u8> = (5000..5010).flat_map(|n| entry(n, "short").to_line()).collect();
+    std::io::Write::write_all(&mut std::fs::OpenOptions::new().append(true).open(&path).unwrap(), &lines).unwrap();
+    let mut again = dead_letter.resend(receiver.address, &to_picky);
+    assert_eq!(again.wait().code(), Some(1), "{}", again.output());
+    assert!(again.output().contains("not taken: log"), "{}", again.output());
+    assert_the_long_logs_are_kept(&dead_letter);
+
+    let short = [&to_picky[..], &["destination.max_message_bytes=8KiB"]].concat();
+    let mut resend = dead_letter.resend(receiver.address, &short);
+    assert!(resend.wait().success(), "{}", resend.output());
+    assert!(dead_letter.entries().is_empty());
+    receiver.finish();
+    let text = std::fs::read_to_string(&output).unwrap();
+    for (name, index) in [("first", 3), ("second", 20)] {
+        let line = text.lines().find(|line| line.contains(&format!("||n={name}||")));
+        let line = line.unwrap_or_else(|| panic!("{name} did not arrive"));
+        let message: serde_json::Value = serde_json::from_str(line).unwrap();
+        let stamp = message["structured_data"].as_str().unwrap();
+        assert!(stamp.contains(&format!("index=\"{index}\" logs=\"22\"")), "that of the first time: {stamp}");
+    }
+}
+
+/// Full, or unwritable: the checkpoint stays before the log, whatever lies behind it; after space was made all settles.
+#[test]
+fn a_dead_letter_that_takes_nothing_holds_the_checkpoint_until_it_does() {
+    for full in [true, false] {
+        let dead_letter = DeadLetter::new(if full { "full" } else { "unwritable" });
+        let output = dead_letter.folder.path().join("received.json");
+        let hub = hub_with_long_logs();
+        let receiver = picky_receiver(&output);
+        let path = dead_letter.path();
+        let code = if full {
+            dead_letter.fill(&(0..200).map(|n| entry(n, &"x".repeat(1000))).collect::<Vec<_>>());
+            "dead-letter-full"
+        } else {
+            std::fs::create_dir(&path).unwrap();
+            "dead-letter-unwritable"
+        };
+        let settings = [("dead_letter.path", path.to_str().unwrap()), ("dead_letter.max_bytes", "200KiB"), QUICK_DRAIN];
+        let mut forwarder = Forwarder::start(&hub, receiver.address, "relp", &settings);
+        forwarder.process.says("logs cannot be set aside");
+        assert!(forwarder.process.output().contains(code), "{code}");
+        for_a_while(Duration::from_secs(3));
+        let shard = &hub.logstore()["groups"][GROUP]["shards"][0];
+        assert_eq!(shard["at_end"], false, "{shard}");
+        assert_eq!(hub.owners().len(), 1, "it costs no lease");
+        // A stop does not let the log fall either.
+        forwarder.stop();
+        assert_eq!(hub.logstore()["groups"][GROUP]["shards"][0]["at_end"], false);
+
+        let mut forwarder = Forwarder::start(&hub, receiver.address, "relp", &settings);
+        forwarder.process.says("logs cannot be set aside");
+        if full {
+            let elsewhere = Receiver::start(&[]);
+            let mut resend = dead_letter.resend(elsewhere.address, &["destination.protocol=tcp"]);
+            assert!(resend.wait().success(), "{}", resend.output());
+        } else {
+            std::fs::remove_dir(&path).unwrap();
+        }
+        hub.wait_until_committed();
+        forwarder.stop();
+        assert_the_long_logs_are_kept(&dead_letter);
+        assert_eq!(messages(&output).0.len() as u64, LOGS);
+    }
+}
+
+/// Killed when the gap record is confirmed and the log is not yet in the dead letter: it is sent, and refused, again.
+#[test]
+fn a_forwarder_that_is_killed_between_gap_record_and_dead_letter_loses_nothing() {
+    let dead_letter = DeadLetter::new("between");
+    let output = dead_letter.folder.path().join("received.json");
+    let hub = hub_with_long_logs();
+    let receiver = picky_receiver(&output);
+    let path = dead_letter.path();
+    std::fs::create_dir(&path).unwrap();
+    let settings = [("dead_letter.path", path.to_str().unwrap())];
+    let mut forwarder = Forwarder::start(&hub, receiver.address, "relp", &settings);
+    forwarder.process.says("logs cannot be set aside");
+    forwarder.process.kill();
+    assert!(messages(&output).1 >= 1, "its gap record is there");
+    std::fs::remove_dir(&path).unwrap();
+    let forwarder = Forwarder::start(&hub, receiver.address, "relp", &settings);
+    hub.wait_until_committed();
+    forwarder.stop();
+    assert_the_long_logs_are_kept(&dead_letter);
+    assert_eq!(messages(&output).0.len() as u64, LOGS);
 }
