@@ -117,6 +117,8 @@ impl ByteCredit {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -129,6 +131,44 @@ mod tests {
         assert_eq!(budget.free(), 7 * BLOCK);
         drop(credit);
         assert_eq!(budget.free(), budget.total());
+    }
+
+    proptest! {
+        /// Against a list of what was taken: nothing is lent twice, and nothing is kept back.
+        #[test]
+        fn m1_what_is_free_and_what_is_taken_are_always_the_whole_budget(
+            total in 1..200_usize,
+            ops in prop::collection::vec((0..5_u8, 0..300_usize, 0..8_usize), 0..60),
+        ) {
+            let budget = ByteBudget::new(total * BLOCK);
+            let mut taken: Vec<ByteCredit> = Vec::new();
+            for (op, size, pick) in ops {
+                let bytes = size * BLOCK / 2;
+                match op {
+                    0 | 1 => {
+                        let wanted = bytes.div_ceil(BLOCK).min(total);
+                        let free = budget.free();
+                        let credit = budget.try_reserve(bytes);
+                        prop_assert_eq!(credit.is_some(), wanted * BLOCK <= free);
+                        taken.extend(credit);
+                    }
+                    2 if !taken.is_empty() => {
+                        let pick = pick % taken.len();
+                        let before = taken[pick].bytes();
+                        taken[pick].shrink_to(bytes);
+                        prop_assert_eq!(taken[pick].bytes(), before.min(bytes.div_ceil(BLOCK) * BLOCK));
+                    }
+                    3 if taken.len() > 1 => {
+                        let more = taken.swap_remove(pick % taken.len());
+                        taken[0].merge(more);
+                    }
+                    4 if !taken.is_empty() => drop(taken.swap_remove(pick % taken.len())),
+                    _ => {}
+                }
+                let held: usize = taken.iter().map(ByteCredit::bytes).sum();
+                prop_assert_eq!(held + budget.free(), budget.total());
+            }
+        }
     }
 
     #[test]

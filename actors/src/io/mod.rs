@@ -8,7 +8,7 @@ mod http_tls;
 pub mod log_hub;
 mod pin;
 pub mod probe;
-mod relp;
+pub(crate) mod relp;
 pub mod system_ports;
 pub mod tcp;
 pub mod tcp_info;

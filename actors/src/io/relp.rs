@@ -43,7 +43,7 @@ const AFTER_REFUSAL: Duration = Duration::from_secs(2);
 const SOFTWARE: &str = concat!("sls-syslog,", env!("CARGO_PKG_VERSION"));
 
 /// What a session runs over.
-pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin {
+pub(crate) trait Wire: AsyncRead + AsyncWrite + Unpin {
     /// Has the system acknowledge what was read without waiting for something to send.
     fn acknowledge_now(&self);
 }
@@ -57,7 +57,7 @@ impl Wire for TcpStream {
 }
 
 /// Opens a session on a new connection to `place`, the receiver as it is shown.
-pub(super) async fn open<S>(mut stream: S, place: &str, window: usize) -> Result<RelpTransport<S>, DialError>
+pub(crate) async fn open<S>(mut stream: S, place: &str, window: usize) -> Result<RelpTransport<S>, DialError>
 where
     S: Wire,
 {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::hub::{AnswerFault, BodyFault, Fault, InMemoryHub, Operation};
-use super::receiver::{Behaviour, Dialing, Ending};
+use super::receiver::{Answers, Behaviour, Dialing, Ending};
 use crate::config::Confirmation;
 use crate::model::cursor::StartPosition;
 
@@ -49,6 +49,7 @@ pub struct Settings {
     pub in_order: bool,
     pub start: StartPosition,
     pub messages_per_second: Option<u32>,
+    pub relp_window: usize,
 }
 
 /// Something that happens.
@@ -267,14 +268,17 @@ impl Plan {
             && self.steps.iter().all(|s| matches!(s.what, What::Put { .. }))
     }
 
-    /// Whether the receiver may lose what it has acknowledged.
+    /// Whether the receiver may lose what counts as confirmed.
     pub fn receiver_loses(&self) -> bool {
-        self.settings.confirmation == Confirmation::Written
-            || self.steps.iter().any(|step| match &step.what {
+        match self.settings.confirmation {
+            Confirmation::AppAcked => false,
+            Confirmation::Written | Confirmation::Sent => true,
+            Confirmation::TcpAcked => self.steps.iter().any(|step| match &step.what {
                 What::EndConnections(ending) => *ending == Ending::Reset,
-                What::Receiver(behaviour, _) => behaviour.refuses_after.is_some(),
+                What::Receiver(behaviour, _) => behaviour.refuses_after.is_some() || behaviour.longest.is_some(),
                 _ => false,
-            })
+            }),
+        }
     }
 }
 
@@ -307,7 +311,11 @@ fn millis(rng: &mut fastrand::Rng, from: u64, to: u64) -> Duration {
 
 impl Settings {
     fn draw(rng: &mut fastrand::Rng) -> Self {
-        let confirmation = *pick(rng, &[Confirmation::TcpAcked, Confirmation::TcpAcked, Confirmation::Written]);
+        let confirmation = match rng.u8(..10) {
+            0..5 => Confirmation::TcpAcked,
+            5..7 => Confirmation::Written,
+            _ => Confirmation::AppAcked,
+        };
         Self {
             workers: rng.usize(1..3),
             connections: rng.usize(1..3),
@@ -330,6 +338,7 @@ impl Settings {
                 1 => StartPosition::UnixSeconds(InMemoryHub::START_UNIX_S + rng.i64(-10..40)),
                 _ => StartPosition::Begin,
             },
+            relp_window: rng.usize(1..200),
             messages_per_second: (rng.u8(..8) == 0).then(|| rng.u32(50..5000)),
         }
     }
@@ -416,7 +425,12 @@ fn spoilt_body(rng: &mut fastrand::Rng) -> BodyFault {
 
 fn misbehaviour(rng: &mut fastrand::Rng) -> Behaviour {
     let healthy = Behaviour::healthy();
-    match rng.u8(..8) {
+    match rng.u8(..10) {
+        8 | 9 => {
+            let answers =
+                *pick(rng, &[Answers::Take, Answers::Refuse, Answers::Silence, Answers::Rubbish, Answers::End]);
+            Behaviour { answers: (answers, millis(rng, 0, 2000)), ..healthy }
+        }
         0 => Behaviour { reads: Some((rng.usize(1..4000), millis(rng, 5, 200))), buffer: 4096, ..healthy },
         1 => Behaviour { reads: None, buffer: rng.usize(1000..100_000), ..healthy },
         2 => Behaviour { acknowledges_after: millis(rng, 10, 3000), ..healthy },

@@ -66,34 +66,63 @@ pub trait HubLayer {
     }
 }
 
-/// A connection on top of another one; see [`Layered`]. Methods are those of [`Transport`].
+/// What lies over a connection, which it gets with each call; see [`Over`]. Methods are those of [`Transport`].
 #[expect(missing_docs, reason = "the names are those of the port")]
 pub trait TransportLayer {
-    /// What lies below.
-    fn below(&mut self) -> &mut dyn Transport;
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> Poll<io::Result<usize>> {
-        self.below().poll_write(cx, frames)
+    fn poll_write(
+        &mut self,
+        below: &mut dyn Transport,
+        cx: &mut Context<'_>,
+        frames: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        below.poll_write(cx, frames)
     }
 
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.below().poll_flush(cx)
-    }
-
-    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.below().poll_closed(cx)
-    }
-
-    fn look(&mut self) -> io::Result<Look> {
-        self.below().look()
-    }
-
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.below().poll_shutdown(cx)
+    fn look(&mut self, below: &mut dyn Transport) -> io::Result<Look> {
+        below.look()
     }
 }
 
-/// Makes a port of a layer.
+/// A connection with a layer over it.
+pub struct Over<L> {
+    below: Box<dyn Transport>,
+    layer: L,
+}
+
+impl<L: TransportLayer> Over<L> {
+    /// Puts a layer over a connection.
+    pub fn new(below: Box<dyn Transport>, layer: L) -> Self {
+        Self { below, layer }
+    }
+}
+
+impl<L: TransportLayer> Transport for Over<L> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> Poll<io::Result<usize>> {
+        self.layer.poll_write(self.below.as_mut(), cx, frames)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.below.poll_flush(cx)
+    }
+
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.below.poll_closed(cx)
+    }
+
+    fn look(&mut self) -> io::Result<Look> {
+        self.layer.look(self.below.as_mut())
+    }
+
+    fn answers(&self) -> u64 {
+        self.below.answers()
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.below.poll_shutdown(cx)
+    }
+}
+
+/// A client of SLS with a layer over it.
 #[derive(Debug)]
 pub struct Layered<L>(pub L);
 
@@ -140,27 +169,5 @@ impl<L: HubLayer> LogHub for Layered<L> {
 
     fn update_checkpoint(&self, shard: ShardId, cursor: &Cursor, force: bool) -> Answer<()> {
         self.0.update_checkpoint(shard, cursor, force)
-    }
-}
-
-impl<L: TransportLayer> Transport for Layered<L> {
-    fn poll_write(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.poll_write(cx, frames)
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_flush(cx)
-    }
-
-    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_closed(cx)
-    }
-
-    fn look(&mut self) -> io::Result<Look> {
-        self.0.look()
-    }
-
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_shutdown(cx)
     }
 }

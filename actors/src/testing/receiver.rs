@@ -4,21 +4,28 @@
 //! peer's TCP, not yet read by its application) and *read*. What a message's fate is depends on how far it came when the
 //! connection ends: a reset loses what is unread although it was acknowledged. Messages are complete, and recorded, when
 //! the application has read their last byte.
+//!
+//! At level `app_acked` the application speaks RELP, and what runs over the connection is the real session.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
+use super::layers::{Over, TransportLayer};
 use crate::config::Confirmation;
+use crate::io::relp;
 use crate::ports::{Dial, DialError, Look, Transport};
 use crate::wire::syslog::framing::{Deframer, FrameError};
+use crate::wire::syslog::relp::{FrameReader, write_frame, write_offers};
 
 /// How a receiver behaves at the moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,11 +40,29 @@ pub struct Behaviour {
     pub acknowledges_after: Duration,
     /// The application reads so many bytes, then rests so long; `None` if it does not read at all.
     pub reads: Option<(usize, Duration)>,
+    /// What the application answers, and after how long; with RELP alone.
+    pub answers: (Answers, Duration),
     /// Each new connection is closed this long after it opened, nothing read: a refusal that comes late, as that of a
     /// TLS 1.3 client certificate.
     pub refuses_after: Option<Duration>,
-    /// The application ends a new connection, what it has not read unread, when it reads of a message longer than this.
+    /// The application takes no message longer than this. It ends a connection that was opened meanwhile, what it has
+    /// not read unread, when it reads of one; with RELP it answers so.
     pub longest: Option<usize>,
+}
+
+/// What a RELP receiver says to messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answers {
+    /// It takes them.
+    Take,
+    /// It refuses all of them, as if its disk were full.
+    Refuse,
+    /// It takes them, and does not say so.
+    Silence,
+    /// It takes them, and answers what is no RELP.
+    Rubbish,
+    /// It takes them, and ends the session.
+    End,
 }
 
 /// What becomes of an attempt to connect.
@@ -82,6 +107,7 @@ impl Behaviour {
             buffer: 256 << 10,
             acknowledges_after: Duration::from_millis(1),
             reads: Some((64 << 10, Duration::from_millis(1))),
+            answers: (Answers::Take, Duration::from_millis(1)),
             refuses_after: None,
             longest: None,
         }
@@ -97,6 +123,7 @@ struct State {
     level: Confirmation,
     confirms_from: Duration,
     dial_limit: Duration,
+    relp_window: Cell<usize>,
     links: RefCell<Vec<Rc<Link>>>,
     accepted: mpsc::UnboundedSender<(Rc<State>, Rc<Link>)>,
     opened: Cell<usize>,
@@ -130,6 +157,7 @@ impl Receiver {
             level,
             confirms_from,
             dial_limit,
+            relp_window: Cell::new(128),
             links: RefCell::default(),
             opened: Cell::new(0),
             read: RefCell::default(),
@@ -142,6 +170,11 @@ impl Receiver {
     /// Who learns of every message, in place of [`Receiver::messages`].
     pub fn watched_by(&self, witness: impl FnMut(Sighting, &[u8]) + 'static) {
         *self.0.witness.borrow_mut() = Some(Box::new(witness));
+    }
+
+    /// Senders have at most so many unanswered messages in a RELP session from now on.
+    pub fn window(&self, messages: usize) {
+        self.0.relp_window.set(messages);
     }
 
     /// A way to connect to it.
@@ -205,17 +238,26 @@ struct Wire {
     in_flight: usize,
     acknowledged: u64,
     unread: VecDeque<u8>,
-    app: Deframer,
+    app: App,
+    /// What the application says, and when it arrives.
+    answers: VecDeque<(Instant, Vec<u8>)>,
     /// Where the messages end that were written and are not confirmed yet.
     sent: Deframer,
-    unconfirmed: VecDeque<(u64, Vec<u8>)>,
+    unconfirmed: Unconfirmed,
     peer: Option<Ending>,
     /// We have closed our side: what was written before still arrives.
     ours_closed: bool,
     dropped: bool,
     next_read: Instant,
     writer: Option<Waker>,
-    closer: Option<Waker>,
+    /// Waits for the peer's end, or for what it says.
+    reader: Option<Waker>,
+}
+
+/// The application, as far as it has understood what it has read.
+enum App {
+    Plain(Deframer),
+    Relp(FrameReader),
 }
 
 /// What the peer does next.
@@ -228,6 +270,10 @@ enum Next {
 impl State {
     fn open(self: &Rc<Self>) -> Rc<Link> {
         let now = Instant::now();
+        let app = match self.level {
+            Confirmation::AppAcked => App::Relp(FrameReader::new(LONGEST_MESSAGE)),
+            _ => App::Plain(Deframer::new(self.behaviour.borrow().longest.unwrap_or(LONGEST_MESSAGE))),
+        };
         self.opened.set(self.opened.get() + 1);
         let link = Rc::new(Link {
             opened_at: now,
@@ -237,7 +283,8 @@ impl State {
                 in_flight: 0,
                 acknowledged: 0,
                 unread: VecDeque::new(),
-                app: Deframer::new(self.behaviour.borrow().longest.unwrap_or(LONGEST_MESSAGE)),
+                app,
+                answers: VecDeque::new(),
                 sent: Deframer::new(LONGEST_MESSAGE),
                 unconfirmed: VecDeque::new(),
                 peer: None,
@@ -245,7 +292,7 @@ impl State {
                 dropped: false,
                 next_read: now,
                 writer: None,
-                closer: None,
+                reader: None,
             }),
             changed: Notify::new(),
         });
@@ -276,8 +323,8 @@ impl State {
         {
             let bytes = bytes.max(1).min(wire.unread.len());
             let read: Vec<u8> = wire.unread.drain(..bytes).collect();
-            if self.read_by_app(wire, &read).is_err() {
-                wire.end(Ending::Reset);
+            if let Some(ending) = self.read_by_app(wire, &read) {
+                wire.end(ending);
                 return Next::Done;
             }
             wire.next_read = now + rest.max(Duration::from_millis(1));
@@ -287,39 +334,108 @@ impl State {
         if wire.in_flight < SEND_BUFFER {
             wake(&mut wire.writer);
         }
+        let answer = wire.answers.front().map(|(due, _)| *due);
+        if answer.is_some_and(|due| due <= now) {
+            wake(&mut wire.reader);
+        }
         let all_read = wire.flight.is_empty() && wire.unread.is_empty();
         if (wire.ours_closed || wire.dropped) && all_read {
-            if let Err(error) = wire.app.end()
-                && !wire.dropped
-            {
-                self.broken.borrow_mut().push(error.to_string());
+            if let Some(what) = wire.app.cut().filter(|_| !wire.dropped) {
+                self.broken.borrow_mut().push(what);
             }
             wire.peer = Some(Ending::Fin);
-            wake(&mut wire.closer);
+            wake(&mut wire.reader);
             return Next::Done;
         }
         let arrival = wire.flight.front().map(|(due, _)| *due).filter(|_| wire.unread.len() < behaviour.buffer);
         let read = reads.map(|_| wire.next_read).filter(|_| !wire.unread.is_empty());
         let refusal = behaviour.refuses_after.map(|after| link.opened_at + after);
-        match [arrival, read, refusal].into_iter().flatten().min() {
+        let answer = answer.filter(|due| *due > now);
+        match [arrival, read, refusal, answer].into_iter().flatten().min() {
             Some(at) => Next::At(at),
             None => Next::WhenChanged,
         }
     }
 
-    /// Fails at a message that is too long for the application.
-    fn read_by_app(&self, wire: &mut Wire, bytes: &[u8]) -> Result<(), FrameError> {
-        wire.app.push(bytes);
-        loop {
-            match wire.app.next() {
-                Ok(Some(message)) => self.seen(Sighting::Read, message),
-                Ok(None) => return Ok(()),
-                Err(error @ FrameError::TooLong { max, .. }) if max < LONGEST_MESSAGE => return Err(error),
-                Err(error) => {
-                    self.broken.borrow_mut().push(error.to_string());
-                    return Ok(());
+    /// The application reads; how it ends the connection, if it does.
+    fn read_by_app(&self, wire: &mut Wire, bytes: &[u8]) -> Option<Ending> {
+        let Behaviour { longest, answers: (answers, after), .. } = self.behaviour.borrow().clone();
+        let broken = |what: String| self.broken.borrow_mut().push(what);
+        match &mut wire.app {
+            App::Plain(app) => {
+                app.push(bytes);
+                loop {
+                    match app.next() {
+                        Ok(Some(message)) => self.seen(Sighting::Read, message),
+                        Ok(None) => return None,
+                        Err(FrameError::TooLong { max, .. }) if max < LONGEST_MESSAGE => return Some(Ending::Reset),
+                        Err(error) => {
+                            broken(error.to_string());
+                            return None;
+                        }
+                    }
                 }
             }
+            App::Relp(app) => {
+                app.push(bytes);
+                let arrives = Instant::now() + after;
+                let mut say = |number: u32, command: &str, data: &[u8]| {
+                    let mut frame = Vec::new();
+                    write_frame(&mut frame, number, command, data);
+                    // Nothing overtakes what was said before.
+                    let due = wire.answers.back().map_or(arrives, |(before, _)| arrives.max(*before));
+                    wire.answers.push_back((due, frame));
+                };
+                loop {
+                    let frame = match app.next() {
+                        Ok(Some(frame)) => frame,
+                        Ok(None) => return None,
+                        Err(error) => {
+                            broken(error.to_string());
+                            return None;
+                        }
+                    };
+                    match (frame.command, answers) {
+                        (b"open", _) => {
+                            let offers = format!("200 OK\n{}", write_offers("simulated"));
+                            say(frame.number, "rsp", offers.as_bytes());
+                        }
+                        (b"close", _) => {
+                            say(frame.number, "rsp", b"");
+                            return Some(Ending::Fin);
+                        }
+                        _ if longest.is_some_and(|longest| frame.data.len() > longest) => {
+                            say(frame.number, "rsp", b"500 too long");
+                        }
+                        (_, Answers::Refuse) => say(frame.number, "rsp", b"500 the disk is full"),
+                        (_, answers) => {
+                            self.seen(Sighting::Read, frame.data);
+                            match answers {
+                                Answers::Take | Answers::Refuse => say(frame.number, "rsp", b"200 OK"),
+                                Answers::Silence => {}
+                                Answers::Rubbish => say(frame.number, "syslog", b"nonsense"),
+                                Answers::End => {
+                                    say(0, "serverclose", b"");
+                                    return Some(Ending::Fin);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// A look has found the connection open, or the answers that count anyway.
+    fn confirmed(&self, unconfirmed: &mut Unconfirmed, confirmed: u64, opened_at: Instant) {
+        if Instant::now() < opened_at + self.confirms_from {
+            return;
+        }
+        while let Some((end, _)) = unconfirmed.front()
+            && *end <= confirmed
+            && let Some((_, message)) = unconfirmed.pop_front()
+        {
+            self.seen(Sighting::Confirmed, &message);
         }
     }
 
@@ -336,24 +452,38 @@ impl State {
         if wire.peer.is_some() {
             return;
         }
+        let mut ending = ending;
         if ending == Ending::Fin {
             let read: Vec<u8> = wire.unread.drain(..).collect();
-            // It ends all the same.
-            let _ = self.read_by_app(wire, &read);
+            ending = self.read_by_app(wire, &read).unwrap_or(ending);
         }
         wire.end(ending);
         link.changed.notify_one();
     }
 }
 
+impl App {
+    /// What was begun and is not whole, if anything.
+    fn cut(&self) -> Option<String> {
+        match self {
+            Self::Plain(app) => app.end().err().map(|error| error.to_string()),
+            Self::Relp(app) => (!app.pending().is_empty()).then(|| "the stream ends within a frame".to_owned()),
+        }
+    }
+}
+
 impl Wire {
+    /// The peer ends the connection; after a FIN what it has said still arrives.
     fn end(&mut self, ending: Ending) {
         self.peer = Some(ending);
         self.flight.clear();
         self.in_flight = 0;
         self.unread.clear();
+        if ending == Ending::Reset {
+            self.answers.clear();
+        }
         wake(&mut self.writer);
-        wake(&mut self.closer);
+        wake(&mut self.reader);
     }
 
     fn acknowledge(&mut self, now: Instant, buffer: usize) {
@@ -406,27 +536,35 @@ impl Dial for Dialer {
             if dialing == Dialing::Refuse {
                 return Err(DialError("connection refused".into()));
             }
-            let link = state.open();
-            Ok(Box::new(Connection { state, link }) as Box<dyn Transport>)
+            let end = End { link: state.open(), state: Rc::clone(&state) };
+            if state.level != Confirmation::AppAcked {
+                return Ok(Box::new(Connection(end)) as Box<dyn Transport>);
+            }
+            let opening = relp::open(end, "the receiver", state.relp_window.get());
+            match timeout(state.dial_limit - dial_takes, opening).await {
+                Ok(session) => Ok(Box::new(Over::new(Box::new(session?), Answered::new(state)))),
+                Err(_) => Err(DialError("no RELP session was opened in time".into())),
+            }
         })
     }
 }
 
 /// Our end of a connection.
-struct Connection {
+struct End {
     state: Rc<State>,
     link: Rc<Link>,
 }
 
-impl Transport for Connection {
-    fn poll_write(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> Poll<io::Result<usize>> {
+impl End {
+    /// Takes some of the bytes.
+    fn poll_take(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let wire = &mut *self.link.wire.borrow_mut();
         match wire.peer {
             Some(Ending::Reset) => return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
             // After a FIN our own TCP takes what we write; nobody reads it.
             Some(Ending::Fin) => {
-                wire.written += frames.len() as u64;
-                return Poll::Ready(Ok(frames.len()));
+                wire.written += bytes.len() as u64;
+                return Poll::Ready(Ok(bytes.len()));
             }
             None => {}
         }
@@ -435,63 +573,25 @@ impl Transport for Connection {
             wire.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        let taken = frames.len().min(room);
+        let taken = bytes.len().min(room);
         // Sockets take what fits, which is seldom a whole message.
         let rng = &mut *self.state.rng.borrow_mut();
         let taken = if rng.u8(..4) == 0 { rng.usize(1..=taken) } else { taken };
         let due = Instant::now() + self.state.behaviour.borrow().acknowledges_after;
-        wire.flight.push_back((due, frames[..taken].to_vec()));
+        wire.flight.push_back((due, bytes[..taken].to_vec()));
         wire.in_flight += taken;
         wire.written += taken as u64;
-        wire.sent.push(&frames[..taken]);
-        while let Ok(Some(message)) = wire.sent.next() {
-            let message = message.to_vec();
-            let end = wire.sent.position();
-            wire.unconfirmed.push_back((end, message));
-        }
         self.link.changed.notify_one();
         Poll::Ready(Ok(taken))
     }
 
-    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let wire = &mut *self.link.wire.borrow_mut();
-        match wire.peer {
-            Some(Ending::Fin) => Poll::Ready(Ok(())),
-            Some(Ending::Reset) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
-            None => {
-                wire.closer = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
-    }
-
-    fn look(&mut self) -> io::Result<Look> {
-        let wire = &mut *self.link.wire.borrow_mut();
-        let open = wire.peer.is_none();
-        let confirmed = if self.state.level == Confirmation::TcpAcked { wire.acknowledged } else { wire.written };
-        if open && Instant::now() >= self.link.opened_at + self.state.confirms_from {
-            while let Some((end, _)) = wire.unconfirmed.front()
-                && *end <= confirmed
-                && let Some((_, message)) = wire.unconfirmed.pop_front()
-            {
-                self.state.seen(Sighting::Confirmed, &message);
-            }
-        }
-        Ok(Look { confirmed, open })
-    }
-
-    fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn shut(&self) {
         self.link.wire.borrow_mut().ours_closed = true;
         self.link.changed.notify_one();
-        Poll::Ready(Ok(()))
     }
 }
 
-impl Drop for Connection {
+impl Drop for End {
     fn drop(&mut self) {
         let wire = &mut *self.link.wire.borrow_mut();
         wire.dropped = true;
@@ -501,5 +601,142 @@ impl Drop for Connection {
             wire.in_flight = 0;
         }
         self.link.changed.notify_one();
+    }
+}
+
+/// A connection whose confirmations are those of TCP.
+struct Connection(End);
+
+impl Transport for Connection {
+    fn poll_write(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> Poll<io::Result<usize>> {
+        let taken = ready!(self.0.poll_take(cx, frames))?;
+        let wire = &mut *self.0.link.wire.borrow_mut();
+        if wire.peer.is_none() {
+            wire.sent.push(&frames[..taken]);
+            note_messages(&mut wire.sent, &mut wire.unconfirmed);
+        }
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let wire = &mut *self.0.link.wire.borrow_mut();
+        match wire.peer {
+            Some(Ending::Fin) => Poll::Ready(Ok(())),
+            Some(Ending::Reset) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            None => {
+                wire.reader = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    fn look(&mut self) -> io::Result<Look> {
+        let End { state, link } = &self.0;
+        let wire = &mut *link.wire.borrow_mut();
+        let open = wire.peer.is_none();
+        let confirmed = if state.level == Confirmation::TcpAcked { wire.acknowledged } else { wire.written };
+        if open {
+            state.confirmed(&mut wire.unconfirmed, confirmed, link.opened_at);
+        }
+        Ok(Look { confirmed, open })
+    }
+
+    fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.shut();
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Messages that were given to a connection, with where each ends.
+type Unconfirmed = VecDeque<(u64, Vec<u8>)>;
+
+fn note_messages(sent: &mut Deframer, unconfirmed: &mut Unconfirmed) {
+    while let Ok(Some(message)) = sent.next() {
+        let message = message.to_vec();
+        unconfirmed.push_back((sent.position(), message));
+    }
+}
+
+/// Looks at what counts as confirmed in a real RELP session.
+struct Answered {
+    state: Rc<State>,
+    opened_at: Instant,
+    sent: Deframer,
+    unconfirmed: Unconfirmed,
+}
+
+impl Answered {
+    fn new(state: Rc<State>) -> Self {
+        let sent = Deframer::new(LONGEST_MESSAGE);
+        Self { state, opened_at: Instant::now(), sent, unconfirmed: VecDeque::new() }
+    }
+}
+
+impl TransportLayer for Answered {
+    fn poll_write(
+        &mut self,
+        session: &mut dyn Transport,
+        cx: &mut Context<'_>,
+        frames: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let taken = ready!(session.poll_write(cx, frames))?;
+        self.sent.push(&frames[..taken]);
+        note_messages(&mut self.sent, &mut self.unconfirmed);
+        Poll::Ready(Ok(taken))
+    }
+
+    fn look(&mut self, session: &mut dyn Transport) -> io::Result<Look> {
+        let look = session.look()?;
+        self.state.confirmed(&mut self.unconfirmed, look.confirmed, self.opened_at);
+        Ok(look)
+    }
+}
+
+impl relp::Wire for End {
+    fn acknowledge_now(&self) {}
+}
+
+impl AsyncRead for End {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let wire = &mut *self.link.wire.borrow_mut();
+        let now = Instant::now();
+        let has_ended = wire.peer.is_some();
+        if let Some((_, answer)) = wire.answers.front_mut().filter(|(due, _)| has_ended || *due <= now) {
+            let taken = answer.len().min(buffer.remaining());
+            buffer.put_slice(&answer[..taken]);
+            answer.drain(..taken);
+            if answer.is_empty() {
+                wire.answers.pop_front();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        match wire.peer {
+            Some(Ending::Fin) => Poll::Ready(Ok(())),
+            Some(Ending::Reset) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            None => {
+                wire.reader = Some(cx.waker().clone());
+                self.link.changed.notify_one();
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl AsyncWrite for End {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_take(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shut();
+        Poll::Ready(Ok(()))
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::faults::{Moment, PLANNED_PANIC, Place};
 use super::hub::InMemoryHub;
 use super::invariants::Checker;
-use super::layers::{Answer, HubLayer, Layered, TransportLayer};
+use super::layers::{Answer, HubLayer, Over, TransportLayer};
 use crate::config::Framing;
 use crate::loghub::{GroupSettings, Hub};
 use crate::model::cursor::Cursor;
@@ -179,14 +179,13 @@ impl Dial for TroubledDialer {
         Box::pin(async move {
             let below = dialing.await?;
             let ready_at = Instant::now() + ready_after;
-            let watched = Watched { below, panics, checker, consumer, ready_at, piece_bytes, framing };
-            Ok(Box::new(Layered(watched)) as Box<dyn Transport>)
+            let watched = Watched { panics, checker, consumer, ready_at, piece_bytes, framing };
+            Ok(Box::new(Over::new(below, watched)) as Box<dyn Transport>)
         })
     }
 }
 
 struct Watched {
-    below: Box<dyn Transport>,
     panics: Panics,
     checker: Checker,
     consumer: Rc<str>,
@@ -196,11 +195,12 @@ struct Watched {
 }
 
 impl TransportLayer for Watched {
-    fn below(&mut self) -> &mut dyn Transport {
-        self.below.as_mut()
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        &mut self,
+        below: &mut dyn Transport,
+        cx: &mut Context<'_>,
+        frames: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.panics.come_to(Place::Writing);
         if frames.len() > self.piece_bytes
             && next_frame(self.framing, frames).is_some_and(|(first, _)| first < frames.len())
@@ -208,11 +208,11 @@ impl TransportLayer for Watched {
             let what = format!("M3: {} writes {} bytes of several messages at once", self.consumer, frames.len());
             self.checker.violated(what);
         }
-        self.below.poll_write(cx, frames)
+        below.poll_write(cx, frames)
     }
 
-    fn look(&mut self) -> io::Result<Look> {
-        let look = self.below.look()?;
+    fn look(&mut self, below: &mut dyn Transport) -> io::Result<Look> {
+        let look = below.look()?;
         if look.open && Instant::now() >= self.ready_at {
             self.checker.receiver_stood_open(&self.consumer);
         }

@@ -24,7 +24,9 @@ use super::receiver::{Behaviour, Receiver};
 use super::runtime::VirtualTime;
 use super::sabotage::{Burgled, Frozen, Panics, Process, Thief, TroubledDialer, settings_of};
 use super::watched_hub::WatchedHub;
-use crate::config::{Credentials, DestinationConfig, ForwarderConfig, Framing, LimitsConfig, Protocol, SourceConfig};
+use crate::config::{
+    Confirmation, Credentials, DestinationConfig, ForwarderConfig, LimitsConfig, Protocol, SourceConfig,
+};
 use crate::connection::{ConnectionParts, GapFacts, SyslogConnection};
 use crate::forwarder::{Ended, Forwarder, ForwarderHandle};
 use crate::loghub::{GroupSettings, Limits, Route, SplitAt};
@@ -199,6 +201,7 @@ impl World {
             let settings = group.with(|hub, _| settings_of(hub, GROUP))?;
             Some(Duration::from_secs(settings.timeout_s.into()))
         };
+        receiver.window(settings.relp_window);
         let checker = Checker::new(Terms {
             group_timeout: Box::new(group_timeout),
             heartbeat_interval: settings.heartbeat_interval,
@@ -446,6 +449,7 @@ impl World {
         };
         let (receiver, panics, checker) = (self.receiver.clone(), self.panics.clone(), self.checker.clone());
         let settings = self.plan.settings;
+        let framing = config(&self.plan, &consumer).destination.framing;
         let dialer = move |_| {
             panics.come_to(Place::Preparing);
             let dialer: Rc<dyn Dial> = Rc::new(TroubledDialer {
@@ -455,7 +459,7 @@ impl World {
                 consumer: Rc::clone(&consumer),
                 ready_after: settings.confirm_after_connect,
                 piece_bytes: PIECE_BYTES,
-                framing: Framing::Lf,
+                framing,
             });
             match &mutation.dialer {
                 Some(mutate) => mutate(dialer),
@@ -624,7 +628,9 @@ pub fn config(plan: &Plan, consumer: &str) -> ForwarderConfig {
     source.max_log_groups = settings.max_log_groups;
     source.in_order = settings.in_order;
     source.cursor_start_time = settings.start;
-    let mut destination = DestinationConfig::new("127.0.0.1", Protocol::Tcp);
+    let protocol = if settings.confirmation == Confirmation::AppAcked { Protocol::Relp } else { Protocol::Tcp };
+    let mut destination = DestinationConfig::new("127.0.0.1", protocol);
+    destination.relp_window = settings.relp_window;
     destination.hostname = "simulated".to_owned();
     destination.confirmation = settings.confirmation;
     destination.confirm_after_connect = settings.confirm_after_connect;

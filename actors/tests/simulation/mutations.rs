@@ -5,6 +5,7 @@
 //! | rule | defect | noticed as |
 //! |---|---|---|
 //! | C1 | [`receiver::c1_what_was_only_written_counts_as_acknowledged`] | I1 |
+//! | C1, RELP | [`receiver::c1_a_message_counts_as_taken_before_it_is_answered`] | I1 |
 //! | C2 | [`receiver::c2_a_connection_confirms_before_it_has_stood_open`] | I1 |
 //! | C3 | [`receiver::c3_a_new_connection_goes_on_behind_what_was_written_to_the_old_one`] | I1, I8 |
 //! | O1 | [`order::o1_later_batches_are_sent_although_one_has_failed`] | I10 |
@@ -30,16 +31,20 @@ mod memory;
 mod order;
 mod receiver;
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
+use sls_syslog_actors::config::Confirmation;
 use sls_syslog_actors::loghub::{decode_cursor, encode_cursor};
 use sls_syslog_actors::model::cursor::Cursor;
 use sls_syslog_actors::ports::{Dial, LogHub};
 use sls_syslog_actors::testing::faults::{How, Moment, Place, Plan, What};
 use sls_syslog_actors::testing::hub::{AnswerFault, BodyFault};
 use sls_syslog_actors::testing::layers::{HubLayer, Layered};
-use sls_syslog_actors::testing::receiver::{Dialing, Ending};
+use sls_syslog_actors::testing::receiver::{Answers, Dialing, Ending};
 use sls_syslog_actors::testing::simulation::{Mutation, Simulation};
+
+use super::failure;
 
 /// Seeds among which a defect has to show.
 const SEEDS: u64 = 150;
@@ -133,7 +138,13 @@ fn the_plans_of_many_seeds_contain_every_fault() {
     has("a receiver that stops reading", &|what| matches!(what, What::Receiver(b, _) if b.reads.is_none()));
     has("a receiver that is not there", &|what| matches!(what, What::Receiver(b, _) if b.dialing == Dialing::Refuse));
     has("a receiver that is silent", &|what| matches!(what, What::Receiver(b, _) if b.dialing == Dialing::Silence));
+    for answers in [Answers::Refuse, Answers::Silence, Answers::Rubbish, Answers::End] {
+        has("a RELP receiver that misbehaves", &|what| matches!(what, What::Receiver(b, _) if b.answers.0 == answers));
+    }
     let settings = |what: &str, is: &dyn Fn(&Plan) -> bool| assert!(plans.iter().any(is), "no plan has {what}");
+    for level in [Confirmation::Written, Confirmation::TcpAcked, Confirmation::AppAcked] {
+        settings("every level of confirmation", &|plan| plan.settings.confirmation == level);
+    }
     settings("several forwarders", &|plan| plan.forwarders > 2);
     settings("a group that is there before", &|plan| plan.existing_group.is_some());
     settings("logs that expire", &|plan| plan.retention.is_some());
@@ -147,9 +158,22 @@ fn the_plans_of_many_seeds_contain_every_fault() {
 /// A seed tells the same story each time, or it would be of no use.
 #[test]
 fn a_seed_is_a_reproduction() {
+    let mut traces = BTreeSet::new();
     for seed in 0..30 {
         let plan = Plan::from_seed(seed);
         let (one, other) = (Simulation::default().run(&plan), Simulation::default().run(&plan));
         assert_eq!(one, other, "{plan}");
+        traces.insert(one.trace);
     }
+    assert_eq!(traces.len(), 30, "the trace does not tell one run from another");
+}
+
+/// What a failing run prints is enough to make it fail again in the same way.
+#[test]
+fn a_run_that_fails_prints_its_seed_and_fails_again() {
+    let simulation = Simulation::default().with_story().mutated(leases::broken(leases::Defect::CommitsAhead));
+    let failing = |seed| failure(&simulation, &Plan::from_seed(seed));
+    let (seed, printed) = (0..SEEDS).find_map(|seed| failing(seed).map(|text| (seed, text))).expect("one that fails");
+    assert!(printed.contains(&format!("again with SLS_SYSLOG_SEED={seed}\n")), "{printed}");
+    assert_eq!(failing(seed), Some(printed));
 }

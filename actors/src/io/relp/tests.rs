@@ -1,5 +1,7 @@
 //! A session against a scripted receiver at the other end of a pipe.
 
+mod window;
+
 use std::task::Waker;
 
 use tokio::io::{DuplexStream, duplex};

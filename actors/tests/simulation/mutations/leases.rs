@@ -36,7 +36,7 @@ struct Known {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Defect {
+pub(super) enum Defect {
     /// Commits one log group more than it is told.
     CommitsAhead,
     /// Commits again what it committed before.
@@ -59,7 +59,7 @@ enum Defect {
     HidesExpiry,
 }
 
-fn broken(defect: Defect) -> Mutation {
+pub(super) fn broken(defect: Defect) -> Mutation {
     let known: RefCell<HashMap<String, Rc<Known>>> = RefCell::default();
     let mutate: MutateHub = Rc::new(move |below, consumer| {
         let known = Rc::clone(known.borrow_mut().entry(consumer.to_owned()).or_default());

@@ -194,37 +194,37 @@ fn i10_notices_a_log_group_that_was_left_out() {
 
 /// Forgets some of what it is given, at a message border.
 struct Forgets {
-    below: Box<dyn Transport>,
     writes: Rc<RefCell<u32>>,
 }
 
 impl TransportLayer for Forgets {
-    fn below(&mut self) -> &mut dyn Transport {
-        self.below.as_mut()
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        &mut self,
+        below: &mut dyn Transport,
+        cx: &mut Context<'_>,
+        frames: &[u8],
+    ) -> Poll<io::Result<usize>> {
         // Newlines end messages here; what is left out are whole ones.
         let Some(first) = frames.iter().position(|byte| *byte == b'\n').map(|at| at + 1) else {
-            return self.below.poll_write(cx, frames);
+            return below.poll_write(cx, frames);
         };
         let writes = &mut *self.writes.borrow_mut();
         *writes += 1;
         if writes.is_multiple_of(5) && frames[0] == b'<' && frames[first..].first() == Some(&b'<') {
             return Poll::Ready(Ok(first));
         }
-        self.below.poll_write(cx, frames)
+        below.poll_write(cx, frames)
     }
 
-    fn look(&mut self) -> io::Result<Look> {
+    fn look(&mut self, below: &mut dyn Transport) -> io::Result<Look> {
         // Otherwise the end would never be acknowledged, and the connection would be given up.
-        let look = self.below.look()?;
+        let look = below.look()?;
         Ok(Look { confirmed: u64::MAX, ..look })
     }
 }
 
 fn forgetful() -> Mutation {
-    of_transport(|below| Forgets { below, writes: Rc::default() })
+    of_transport(|| Forgets { writes: Rc::default() })
 }
 
 #[test]

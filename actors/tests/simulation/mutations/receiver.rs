@@ -10,67 +10,74 @@ use futures_util::future::LocalBoxFuture;
 use sls_syslog_actors::config::Confirmation;
 use sls_syslog_actors::ports::{Dial, DialError, Look, Transport};
 use sls_syslog_actors::testing::faults::{Plan, Step, What};
-use sls_syslog_actors::testing::layers::{Layered, TransportLayer};
+use sls_syslog_actors::testing::layers::{Over, TransportLayer};
 use sls_syslog_actors::testing::receiver::Ending;
 use sls_syslog_actors::testing::simulation::{MutateConfig, Mutation};
 
 use super::{is_noticed, of_dialer};
 
-/// A dialer whose connections are made into others.
+/// A dialer whose connections get a layer.
 pub(super) struct Remade<L> {
     pub(super) below: Rc<dyn Dial>,
-    pub(super) remake: Rc<dyn Fn(Box<dyn Transport>) -> L>,
+    pub(super) layer: Rc<dyn Fn() -> L>,
 }
 
 impl<L: TransportLayer + 'static> Dial for Remade<L> {
     fn dial(&self) -> LocalBoxFuture<'static, Result<Box<dyn Transport>, DialError>> {
-        let (dialing, remake) = (self.below.dial(), Rc::clone(&self.remake));
-        Box::pin(async move { Ok(Box::new(Layered(remake(dialing.await?))) as Box<dyn Transport>) })
+        let (dialing, layer) = (self.below.dial(), Rc::clone(&self.layer));
+        Box::pin(async move { Ok(Box::new(Over::new(dialing.await?, layer())) as Box<dyn Transport>) })
     }
 }
 
-pub(super) fn of_transport<L: TransportLayer + 'static>(
-    remake: impl Fn(Box<dyn Transport>) -> L + 'static,
-) -> Mutation {
-    let remake: Rc<dyn Fn(Box<dyn Transport>) -> L> = Rc::new(remake);
-    of_dialer(move |below| Remade { below, remake: Rc::clone(&remake) })
+pub(super) fn of_transport<L: TransportLayer + 'static>(layer: impl Fn() -> L + 'static) -> Mutation {
+    let layer: Rc<dyn Fn() -> L> = Rc::new(layer);
+    of_dialer(move |below| Remade { below, layer: Rc::clone(&layer) })
 }
 
-/// A plan in which nothing is excused by a lesser level.
-fn tcp_acked(seed: u64) -> Plan {
+/// A plan at this level, which excuses nothing that a lesser one would.
+fn at_level(seed: u64, level: Confirmation) -> Plan {
     let mut plan = Plan::from_seed(seed);
-    plan.settings.confirmation = Confirmation::TcpAcked;
+    plan.settings.confirmation = level;
     plan
 }
 
 /// Reports every byte that was written as acknowledged.
 struct OverReports {
-    below: Box<dyn Transport>,
     written: u64,
 }
 
 impl TransportLayer for OverReports {
-    fn below(&mut self) -> &mut dyn Transport {
-        self.below.as_mut()
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> Poll<io::Result<usize>> {
-        let taken = self.below.poll_write(cx, frames);
+    fn poll_write(
+        &mut self,
+        below: &mut dyn Transport,
+        cx: &mut Context<'_>,
+        frames: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let taken = below.poll_write(cx, frames);
         if let Poll::Ready(Ok(bytes)) = taken {
             self.written += bytes as u64;
         }
         taken
     }
 
-    fn look(&mut self) -> io::Result<Look> {
-        let look = self.below.look()?;
+    fn look(&mut self, below: &mut dyn Transport) -> io::Result<Look> {
+        let look = below.look()?;
         Ok(Look { confirmed: self.written, ..look })
     }
 }
 
 #[test]
 fn c1_what_was_only_written_counts_as_acknowledged() {
-    is_noticed(&["I1"], &of_transport(|below| OverReports { below, written: 0 }), tcp_acked);
+    is_noticed(&["I1"], &of_transport(|| OverReports { written: 0 }), |seed| at_level(seed, Confirmation::TcpAcked));
+}
+
+#[test]
+fn c1_a_message_counts_as_taken_before_it_is_answered() {
+    is_noticed(&["I1"], &of_transport(|| OverReports { written: 0 }), |seed| {
+        let mut plan = at_level(seed, Confirmation::AppAcked);
+        plan.settings.confirm_after_connect = Duration::ZERO;
+        plan
+    });
 }
 
 #[test]
@@ -78,7 +85,7 @@ fn c2_a_connection_confirms_before_it_has_stood_open() {
     let config: MutateConfig = Rc::new(|config| config.destination.confirm_after_connect = Duration::ZERO);
     let mutation = Mutation { config: Some(config), ..Mutation::default() };
     is_noticed(&["I1"], &mutation, |seed| {
-        let mut plan = tcp_acked(seed);
+        let mut plan = at_level(seed, Confirmation::TcpAcked);
         plan.settings.confirm_after_connect = Duration::from_secs(1);
         plan.settings.commit_interval = Duration::from_millis(20);
         plan
@@ -87,7 +94,6 @@ fn c2_a_connection_confirms_before_it_has_stood_open() {
 
 /// Swallows what the connection before it had been given and had not confirmed: sent once is as good as sent.
 struct GoesOn {
-    below: Box<dyn Transport>,
     /// Of the bytes that come, so many are still to be swallowed.
     swallow: u64,
     swallowed: u64,
@@ -100,18 +106,19 @@ struct GoesOn {
 }
 
 impl TransportLayer for GoesOn {
-    fn below(&mut self) -> &mut dyn Transport {
-        self.below.as_mut()
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        &mut self,
+        below: &mut dyn Transport,
+        cx: &mut Context<'_>,
+        frames: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.swallow > 0 {
             let taken = self.swallow.min(frames.len() as u64);
             self.swallow -= taken;
             self.swallowed += taken;
             return Poll::Ready(Ok(taken as usize));
         }
-        let taken = self.below.poll_write(cx, frames);
+        let taken = below.poll_write(cx, frames);
         if let Poll::Ready(Ok(bytes)) = taken {
             self.begun += bytes as u64;
             // Newlines end messages here.
@@ -124,8 +131,8 @@ impl TransportLayer for GoesOn {
         taken
     }
 
-    fn look(&mut self) -> io::Result<Look> {
-        let look = self.below.look()?;
+    fn look(&mut self, below: &mut dyn Transport) -> io::Result<Look> {
+        let look = below.look()?;
         if look.open {
             self.confirmed = look.confirmed;
         }
@@ -142,8 +149,7 @@ impl Drop for GoesOn {
 #[test]
 fn c3_a_new_connection_goes_on_behind_what_was_written_to_the_old_one() {
     let left: Rc<Cell<u64>> = Rc::default();
-    let mutation = of_transport(move |below| GoesOn {
-        below,
+    let mutation = of_transport(move || GoesOn {
         swallow: left.take(),
         swallowed: 0,
         whole: 0,
