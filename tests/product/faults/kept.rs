@@ -1,6 +1,6 @@
 //! Receivers, and what they have kept: the messages in their files, read while they are written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -116,6 +116,13 @@ impl Keeper {
         self.tail = Tail::new(file.clone());
         let Running::Ours { receiver, arguments } = &mut self.running else { panic!("an rsyslog is not killed") };
         *receiver = Some(start_ours(arguments, &file, Some(self.address)).process);
+    }
+
+    /// How many logs are missing of those below these numbers, one for each shard.
+    pub fn missing_below(&self, numbers: &[u64]) -> u64 {
+        let kept = self.deliveries.iter().filter(|delivery| delivery.number < numbers[delivery.stream]);
+        let kept: BTreeSet<(usize, u64)> = kept.map(|delivery| (delivery.stream, delivery.number)).collect();
+        numbers.iter().sum::<u64>() - kept.len() as u64
     }
 
     /// Reads what is new in its file; it is marked with this round.

@@ -319,7 +319,7 @@ impl Run {
     fn wait_until_committed(&mut self) {
         let produced = self.produced.clone();
         // The sample commits every few seconds, and then not what comes last.
-        self.wait_at_most(SAMPLES_TIME / 4, "checkpoints at what was put", |run| {
+        self.wait_at_most(SAMPLES_TIME / 3, "checkpoints at what was put", |run| {
             let committed = run.committed();
             let all = committed.iter().zip(&produced).all(|(committed, produced)| committed >= produced);
             all.then_some(()).ok_or(format!("{committed:?} of {produced:?}"))
@@ -489,7 +489,14 @@ impl Run {
         );
         let mut verdict = judge(&self.produced, &self.rounds, &self.keeper.deliveries, self.keeper.shortest);
         verdict.broken.extend(broken);
-        let (logs, struck) = (self.produced.iter().sum(), std::mem::take(&mut self.struck));
+        let mut logs = self.produced.iter().sum();
+        if self.lane.asked == Asked::Nothing {
+            // What it has not come to yet is late, and only what a checkpoint has passed is lost.
+            let committed = self.committed();
+            logs = committed.iter().sum();
+            verdict.missing = self.keeper.missing_below(&committed);
+        }
+        let struck = std::mem::take(&mut self.struck);
         Outcome { lane: self.lane, struck, logs, verdict, took: begin.elapsed() }
     }
 
@@ -519,7 +526,7 @@ impl Run {
 /// How long a receiver may take to write what it has read.
 const KEPT_WITHIN: Duration = Duration::from_secs(20);
 /// How long a sample may take for what a forwarder has to do.
-const SAMPLES_TIME: Duration = Duration::from_secs(8);
+const SAMPLES_TIME: Duration = Duration::from_secs(6);
 
 /// The number of a log group that a cursor names.
 fn group_number(cursor: &serde_json::Value) -> Option<u64> {
