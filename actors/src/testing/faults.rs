@@ -23,6 +23,8 @@ pub struct Plan {
     pub retention: Option<Duration>,
     /// Settings of a group that is there before anybody comes: timeout in seconds, and order.
     pub existing_group: Option<(u32, bool)>,
+    /// The receiver never takes a longer message (rule C4).
+    pub longest: Option<usize>,
     /// A pull stops adding log groups once its uncompressed size passes this.
     pub pull_bytes: u64,
     /// What happens, in order of time.
@@ -217,7 +219,7 @@ impl Plan {
         let mut plan = Self::from_seed(seed);
         plan.steps.retain(|step| matches!(step.what, What::Put { .. }));
         plan.retention = None;
-        plan.existing_group = None;
+        (plan.existing_group, plan.longest) = (None, None);
         plan.settings.start = StartPosition::Begin;
         plan
     }
@@ -227,12 +229,21 @@ impl Plan {
         let mut rng = fastrand::Rng::with_seed(seed);
         let rng = &mut rng;
         let forwarders = *pick(rng, &[1, 1, 1, 2, 2, 3]);
-        let settings = Settings::draw(rng);
+        let mut settings = Settings::draw(rng);
         let heals_at = Duration::from_secs(rng.u64(5..60));
         let mut steps = Vec::new();
         // Seldom so much that the budget of bytes is used up: it takes its time.
         let is_heavy = rng.u8(..50) == 0;
-        let length = if is_heavy { 150_000 } else { *pick(rng, &[20, 200, 200, 2_000, 20_000]) };
+        // Few messages are too long for such a receiver: each takes its time.
+        let limited = !is_heavy && settings.confirmation == Confirmation::TcpAcked && rng.u8(..15) == 0;
+        let longest = limited.then_some(70_000);
+        let length = if is_heavy {
+            150_000
+        } else if longest.is_some() {
+            74_000
+        } else {
+            *pick(rng, &[20, 200, 200, 2_000, 20_000])
+        };
         for _ in 0..rng.u32(1..8) {
             let (groups, logs) = (rng.u32(1..12), rng.u32(1..4));
             steps.push(Step { at: moment(rng, heals_at), what: What::Put { groups, logs, length } });
@@ -246,7 +257,11 @@ impl Plan {
         }
         steps.sort_by_key(|step| step.at);
         let pull_bytes = if is_heavy { 4 << 20 } else { *pick(rng, &[1 << 10, 64 << 10]) };
-        let retention = (rng.u8(..8) == 0).then(|| Duration::from_secs(rng.u64(10..60)));
+        if longest.is_some() {
+            settings.confirm_after_connect = millis(rng, 100, 1000);
+            settings.connection_mailbox = settings.connection_mailbox.max(2);
+        }
+        let retention = (longest.is_none() && rng.u8(..8) == 0).then(|| Duration::from_secs(rng.u64(10..60)));
         let existing_group = (rng.u8(..8) == 0).then(|| (rng.u32(1..12), rng.bool()));
         Self {
             seed,
@@ -255,6 +270,7 @@ impl Plan {
             settings,
             retention,
             existing_group,
+            longest,
             pull_bytes,
             steps,
             heals_at,
@@ -268,11 +284,17 @@ impl Plan {
             && self.steps.iter().all(|s| matches!(s.what, What::Put { .. }))
     }
 
+    /// Whether connections end, or messages are refused, for reasons that a long message may be blamed for.
+    pub fn receiver_misleads(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.what, What::Receiver(..) | What::EndConnections(_)))
+    }
+
     /// Whether the receiver may lose what counts as confirmed.
     pub fn receiver_loses(&self) -> bool {
         match self.settings.confirmation {
             Confirmation::AppAcked => false,
             Confirmation::Written | Confirmation::Sent => true,
+            Confirmation::TcpAcked if self.longest.is_some() => true,
             Confirmation::TcpAcked => self.steps.iter().any(|step| match &step.what {
                 What::EndConnections(ending) => *ending == Ending::Reset,
                 What::Receiver(behaviour, _) => behaviour.refuses_after.is_some() || behaviour.longest.is_some(),
@@ -286,8 +308,8 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "seed {}: {} shards, {} forwarders, retention {:?}, existing group {:?}",
-            self.seed, self.shards, self.forwarders, self.retention, self.existing_group
+            "seed {}: {} shards, {} forwarders, retention {:?}, existing group {:?}, longest message {:?}",
+            self.seed, self.shards, self.forwarders, self.retention, self.existing_group, self.longest
         )?;
         writeln!(f, "  {:?}", self.settings)?;
         for step in &self.steps {

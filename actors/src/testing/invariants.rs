@@ -29,6 +29,10 @@ pub struct Terms {
     pub group_timeout: Box<dyn Fn() -> Option<Duration>>,
     /// Time between heartbeats.
     pub heartbeat_interval: Duration,
+    /// The receiver takes no message longer than this, so that gaps are to be expected for logs about as long (rule C4).
+    pub longest: Option<usize>,
+    /// Whether the receiver ends connections or refuses messages for other reasons, for which a long one may be blamed.
+    pub receiver_misleads: bool,
     /// Whether SLS forgets logs, so that gaps are to be expected.
     pub logs_expire: bool,
     /// Whether the receiver loses what it has acknowledged, which no sender can know at this level of confirmation.
@@ -60,6 +64,14 @@ struct Log {
     length: usize,
     confirmed: bool,
     read: u32,
+    /// A gap record has named it.
+    named: bool,
+}
+
+impl Log {
+    fn is_settled(&self) -> bool {
+        self.read > 0 || self.confirmed || self.named
+    }
 }
 
 /// What is known of the logs of one shard.
@@ -179,7 +191,7 @@ impl Checker {
         };
         let begin = inner.logs.len();
         for length in lengths {
-            inner.logs.push(Log { shard, number, length: *length, confirmed: false, read: 0 });
+            inner.logs.push(Log { shard, number, length: *length, confirmed: false, read: 0, named: false });
         }
         let logs = begin..inner.logs.len();
         let shard = inner.shards.entry(shard).or_default();
@@ -217,6 +229,7 @@ impl Checker {
         inner.note(|| format!("{sighting:?}: {}", String::from_utf8_lossy(&message[..message.len().min(120)])));
         match read_message(message) {
             Ok(Content::Log { id, text }) => inner.log_sighted(sighting, id, text),
+            Ok(Content::SetAside { shard, from, place }) => inner.set_aside(sighting, shard, from, place),
             Ok(Content::Gap { shard, from, to }) => inner.gap_sighted(sighting, shard, from, to),
             Err(what) => {
                 let shown = String::from_utf8_lossy(&message[..message.len().min(200)]).into_owned();
@@ -495,6 +508,13 @@ impl Checker {
         }
     }
 
+    /// Logs that the receiver may refuse.
+    pub fn refusable(&self) -> usize {
+        let inner = self.0.borrow();
+        let Some(longest) = inner.terms.longest else { return 0 };
+        inner.logs.iter().filter(|log| log.length + HEADER >= longest).count()
+    }
+
     /// Logs produced, messages read more than once, gap records seen.
     pub fn totals(&self) -> (usize, u64, u64) {
         let inner = self.0.borrow();
@@ -508,6 +528,8 @@ const MOST_COMMITS: usize = 16;
 const COMMIT_GIVEN_UP: Duration = Duration::from_secs(10);
 /// How long after it was seen last a group's timeout may still be believed in: it is read once a minute, in its turn.
 const CHANGE_NOTICED: Duration = Duration::from_secs(90);
+/// What a message has beside the text of its log, at most.
+const HEADER: usize = 300;
 /// The least that a heartbeat may take (rule L2).
 const HEARTBEAT_LIMIT: Duration = Duration::from_millis(250);
 
@@ -589,7 +611,7 @@ impl Inner {
             let number = shard.settled;
             let group = shard.groups[(number - shard.first) as usize].clone();
             let named = shard.gaps.iter().any(|(from, to)| *from <= number && to.is_none_or(|to| number < to));
-            if !named && !self.logs[group].iter().all(|log| log.read > 0 || log.confirmed) {
+            if !named && !self.logs[group].iter().all(Log::is_settled) {
                 break;
             }
             shard.settled += 1;
@@ -617,12 +639,42 @@ impl Inner {
             self.duplicates += 1;
             return;
         }
-        // I10: a first delivery finds everything before it settled, but for the earlier logs of its own group.
+        // I10: a first delivery finds everything before it settled, but for the earlier logs of its own group, and for
+        // what the receiver has refused: it may take what comes behind that at once.
         let Some(settled) = self.settled(shard) else { return };
-        let group = self.shards[&shard].groups[(number - self.shards[&shard].first) as usize].start;
-        let before = &self.logs[group..id];
-        if settled < number || !before.iter().all(|log| log.read > 0 || log.confirmed) {
+        let logs = &self.shards[&shard];
+        let passed = settled.min(number) - logs.first..number - logs.first;
+        let groups = logs.groups.get(passed.start as usize..passed.end as usize).unwrap_or_default();
+        let own = logs.groups[passed.end as usize].start..id;
+        let mut before = groups.iter().cloned().chain([own]).flatten();
+        let overtakes = match self.terms.longest {
+            None => settled < number || !before.all(|id| self.logs[id].is_settled()),
+            Some(longest) => !before.all(|id| self.logs[id].is_settled() || self.logs[id].length + HEADER >= longest),
+        };
+        if overtakes {
             self.violated(format!("I10: log {id} (shard {shard}, {number}) overtakes log group {settled}"));
+        }
+    }
+
+    /// A gap record names the log at this place of a batch that begins at `from`.
+    fn set_aside(&mut self, sighting: Sighting, shard: ShardId, from: u64, place: usize) {
+        if sighting == Sighting::Read {
+            self.gaps += 1;
+        }
+        let batch = self.shards.get(&shard).and_then(|logs| {
+            let first = usize::try_from(from.checked_sub(logs.first)?).ok()?;
+            Some(logs.groups.get(first..)?.iter().cloned().flatten())
+        });
+        let named = batch.and_then(|mut batch| batch.nth(place));
+        let Some(log) = named.and_then(|id| self.logs.get_mut(id)) else {
+            return self
+                .violated(format!("C4: log {place} from {from} of shard {shard} is set aside, which is not there"));
+        };
+        log.named = true;
+        let length = log.length;
+        let is_taken = self.terms.longest.is_none_or(|longest| length + HEADER < longest);
+        if is_taken && !self.terms.receiver_misleads {
+            self.violated(format!("C4: log {named:?} of {length} bytes is set aside, which the receiver takes"));
         }
     }
 
@@ -683,6 +735,7 @@ impl Drop for Committing {
 /// What a message of ours says.
 enum Content<'a> {
     Log { id: usize, text: &'a [u8] },
+    SetAside { shard: ShardId, from: u64, place: usize },
     Gap { shard: ShardId, from: u64, to: u64 },
 }
 
@@ -694,6 +747,11 @@ fn read_message(message: &[u8]) -> Result<Content<'_>, String> {
     if msgid == Some("gap") {
         let shard = text("shard").and_then(|shard| shard.parse().ok()).map(ShardId).ok_or("a gap without shard")?;
         let from = text("from").and_then(decode_cursor).ok_or("a gap without beginning")?;
+        let words: Vec<&str> = text("reason").unwrap_or_default().split(' ').take(7).collect();
+        if let ["log", place, "of", "the", "batch", "is", "set"] = words[..] {
+            let place = place.parse().map_err(|_| "a gap for a log without place")?;
+            return Ok(Content::SetAside { shard, from, place });
+        }
         let to = text("to").and_then(decode_cursor).ok_or("a gap without end")?;
         return Ok(Content::Gap { shard, from, to });
     }

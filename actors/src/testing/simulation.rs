@@ -202,9 +202,12 @@ impl World {
             Some(Duration::from_secs(settings.timeout_s.into()))
         };
         receiver.window(settings.relp_window);
+        receiver.behave(Behaviour { longest: plan.longest, ..Behaviour::healthy() });
         let checker = Checker::new(Terms {
             group_timeout: Box::new(group_timeout),
             heartbeat_interval: settings.heartbeat_interval,
+            longest: plan.longest,
+            receiver_misleads: plan.receiver_misleads(),
             logs_expire: plan.retention.is_some(),
             receiver_loses: plan.receiver_loses(),
         });
@@ -259,7 +262,7 @@ impl World {
             let now = Instant::now();
             if self.receiver_heals_at.is_some_and(|at| now >= at) {
                 self.receiver_heals_at = None;
-                self.receiver.behave(Behaviour::healthy());
+                self.receiver.behave(Behaviour { longest: self.plan.longest, ..Behaviour::healthy() });
             }
             if now >= until {
                 return;
@@ -274,7 +277,7 @@ impl World {
             What::Put { groups, logs, length } => self.put(*groups, *logs, *length),
             What::Sls(fault) => self.sls_faults.borrow_mut().push((now + fault.lasting, fault.clone())),
             What::Receiver(behaviour, lasting) => {
-                self.receiver.behave(behaviour.clone());
+                self.receiver.behave(Behaviour { longest: self.plan.longest, ..behaviour.clone() });
                 self.receiver_heals_at = Some(now + *lasting);
             }
             What::EndConnections(ending) => self.receiver.end_connections(*ending),
@@ -525,12 +528,14 @@ impl World {
     async fn recover(&mut self) -> Duration {
         self.checker.note("---- all is well");
         self.sls_faults.borrow_mut().clear();
-        self.receiver.behave(Behaviour::healthy());
+        self.receiver.behave(Behaviour { longest: self.plan.longest, ..Behaviour::healthy() });
         self.receiver_heals_at = None;
         self.thief.leave();
         self.panics.clear();
         let began = Instant::now();
-        while began.elapsed() < RECOVERY {
+        // One after another, each within a minute (rule C4).
+        let longest = RECOVERY + self.checker.refusable() as u32 * Duration::from_secs(60);
+        while began.elapsed() < longest {
             self.pass_until(Instant::now() + GLANCE).await;
             for index in 0..self.forwarders.len() {
                 self.start(index).await;

@@ -8,6 +8,7 @@
 //! | C1, RELP | [`receiver::c1_a_message_counts_as_taken_before_it_is_answered`] | I1 |
 //! | C2 | [`receiver::c2_a_connection_confirms_before_it_has_stood_open`] | I1 |
 //! | C3 | [`receiver::c3_a_new_connection_goes_on_behind_what_was_written_to_the_old_one`] | I1, I8 |
+//! | C4 | [`receiver::c4_a_message_is_set_aside_and_not_named`] | I1, I8 |
 //! | O1 | [`order::o1_later_batches_are_sent_although_one_has_failed`] | I10 |
 //! | O2 | [`order::o2_a_body_that_was_cut_is_taken_for_a_whole_one`] | I9 |
 //! | O3 | [`order::o3_an_answer_without_cursor_is_taken_for_an_empty_one`] | I1, I10 |
@@ -145,6 +146,7 @@ fn the_plans_of_many_seeds_contain_every_fault() {
     for level in [Confirmation::Written, Confirmation::TcpAcked, Confirmation::AppAcked] {
         settings("every level of confirmation", &|plan| plan.settings.confirmation == level);
     }
+    settings("a receiver that does not take long messages", &|plan| plan.longest.is_some());
     settings("several forwarders", &|plan| plan.forwarders > 2);
     settings("a group that is there before", &|plan| plan.existing_group.is_some());
     settings("logs that expire", &|plan| plan.retention.is_some());

@@ -12,7 +12,7 @@ use sls_syslog_actors::ports::{Dial, DialError, Look, Transport};
 use sls_syslog_actors::testing::faults::{Plan, Step, What};
 use sls_syslog_actors::testing::layers::{Over, TransportLayer};
 use sls_syslog_actors::testing::receiver::Ending;
-use sls_syslog_actors::testing::simulation::{MutateConfig, Mutation};
+use sls_syslog_actors::testing::simulation::{MutateConfig, Mutation, Simulation};
 
 use super::{is_noticed, of_dialer};
 
@@ -168,4 +168,60 @@ fn c3_a_new_connection_goes_on_behind_what_was_written_to_the_old_one() {
         plan.steps.sort_by_key(|step| step.at);
         plan
     });
+}
+
+/// Keeps to itself the gap record that goes in place of a message.
+struct NamesNothing {
+    swallowed: u64,
+}
+
+impl TransportLayer for NamesNothing {
+    fn poll_write(
+        &mut self,
+        below: &mut dyn Transport,
+        cx: &mut Context<'_>,
+        frames: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let text = String::from_utf8_lossy(frames);
+        if text.contains(" gap ") && text.contains("of the batch is set aside") {
+            self.swallowed += frames.len() as u64;
+            return Poll::Ready(Ok(frames.len()));
+        }
+        below.poll_write(cx, frames)
+    }
+
+    fn look(&mut self, below: &mut dyn Transport) -> io::Result<Look> {
+        let look = below.look()?;
+        Ok(Look { confirmed: look.confirmed + self.swallowed, ..look })
+    }
+}
+
+/// A receiver that takes no message of more than 70 000 bytes.
+fn short_messages_only(seed: u64) -> Plan {
+    let mut plan = Plan::healthy(seed);
+    plan.longest = Some(70_000);
+    plan.settings.confirmation = Confirmation::TcpAcked;
+    plan.settings.confirm_after_connect = Duration::from_secs(1);
+    plan.settings.timeout = Duration::from_secs(8);
+    let what = What::Put { groups: 12, logs: 3, length: 80_000 };
+    plan.steps = vec![Step { at: Duration::ZERO, what }];
+    plan
+}
+
+#[test]
+fn c4_a_message_is_set_aside_and_not_named() {
+    is_noticed(&["I1", "I8"], &of_transport(|| NamesNothing { swallowed: 0 }), short_messages_only);
+}
+
+/// The receiver's limit wedges nothing: what it does not take is named, and all the rest arrives.
+#[test]
+fn what_the_receiver_does_not_take_is_named_and_all_else_arrives() {
+    let reports = (0..10).map(|seed| Simulation::default().run(&short_messages_only(seed)));
+    let gaps: u64 = reports
+        .map(|report| {
+            assert_eq!(report.violations, Vec::<String>::new());
+            report.gaps
+        })
+        .sum();
+    assert!(gaps > 0, "no message was too long");
 }
