@@ -11,7 +11,7 @@ use sls_syslog_actors::config::Confirmation;
 use sls_syslog_actors::ports::{Dial, DialError, Look, Transport};
 use sls_syslog_actors::testing::faults::{Plan, Step, What};
 use sls_syslog_actors::testing::layers::{Over, TransportLayer};
-use sls_syslog_actors::testing::receiver::Ending;
+use sls_syslog_actors::testing::receiver::{Behaviour, Ending};
 use sls_syslog_actors::testing::simulation::{MutateConfig, Mutation, Simulation};
 
 use super::{is_noticed, of_dialer};
@@ -85,9 +85,14 @@ fn c2_a_connection_confirms_before_it_has_stood_open() {
     let config: MutateConfig = Rc::new(|config| config.destination.confirm_after_connect = Duration::ZERO);
     let mutation = Mutation { config: Some(config), ..Mutation::default() };
     is_noticed(&["I1"], &mutation, |seed| {
-        let mut plan = at_level(seed, Confirmation::TcpAcked);
+        let mut plan = Plan::healthy(seed);
+        plan.settings.confirmation = Confirmation::TcpAcked;
         plan.settings.confirm_after_connect = Duration::from_secs(1);
+        plan.settings.timeout = Duration::from_secs(8);
         plan.settings.commit_interval = Duration::from_millis(20);
+        // It takes what comes, and refuses the connection then.
+        let refuses = Behaviour { refuses_after: Some(Duration::from_millis(500)), ..Behaviour::healthy() };
+        plan.steps.insert(0, Step { at: Duration::ZERO, what: What::Receiver(refuses, plan.heals_at) });
         plan
     });
 }
