@@ -379,7 +379,7 @@ fn every_file_belongs_to_a_module() {
     for source in &sources {
         let path = Path::new(&source.path);
         let (folder, stem) = (path.parent().unwrap(), path.file_stem().unwrap().to_str().unwrap());
-        let targets = ["tests", "actors/tests", "actors/examples", "actors/benches"].map(Path::new);
+        let targets = ["tests", "actors/tests", "actors/examples", "actors/benches", "tests/fuzz/bins"].map(Path::new);
         if matches!(stem, "main" | "lib") || targets.contains(&folder) {
             continue;
         }

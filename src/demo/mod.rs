@@ -1,8 +1,11 @@
 //! The subcommand `demo`: an embedded LogHub, a TLS receiver, and the forwarder between them, in one process on loopback.
 //!
-//! It ends with a proof: what was produced, what was delivered, and whether the checkpoints say the same.
+//! It ends with a proof: what was produced, what was delivered, and whether the checkpoints say the same. With `--chaos`
+//! everything around the forwarder breaks meanwhile, and its own actors panic.
 
+mod chaos;
 mod proof;
+mod trouble;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -18,10 +21,12 @@ use sls_syslog_actors::forwarder::{Forwarder, ForwarderHandle};
 use sls_syslog_actors::loghub::generate::{Kind, NUMBER_KEY, STREAM_KEY};
 use sls_syslog_actors::messages::ReceiverState;
 
+use self::chaos::Stage;
 use self::proof::{Proof, Source};
 use crate::loghub::feed::{Amount, Feed};
 use crate::loghub::serve as loghub;
 use crate::receiver::check::{Checker, Keys, Verdict};
+use crate::receiver::relp::RelpFaults;
 use crate::receiver::{serve as receiver, tls};
 use crate::settings::{LogFormat, LogSettings};
 use crate::{exit, logging};
@@ -35,12 +40,18 @@ pub struct DemoArgs {
     /// Shards of the logstore
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
     shards: u32,
+    /// Cuts and kills the receiver, steals leases, splits shards, makes actors panic; RELP inside TLS
+    #[arg(long)]
+    chaos: bool,
+    /// Makes the faults of another run again, in their order
+    #[arg(long, value_name = "SEED", requires = "chaos")]
+    seed: Option<u64>,
     /// Gives up after so many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
     within: u64,
-    /// Also shows the forwarder's own log, from this level on
-    #[arg(long, value_name = "LEVEL", default_value = "warning", value_parser = level)]
-    log_level: slog::Level,
+    /// Also shows the forwarder's own log, from this level on: warning, with --chaos critical
+    #[arg(long, value_name = "LEVEL", value_parser = level)]
+    log_level: Option<slog::Level>,
 }
 
 fn level(text: &str) -> Result<slog::Level, String> {
@@ -52,7 +63,10 @@ type SharedChecker = Arc<Mutex<Checker>>;
 
 /// Runs it to its end.
 pub fn run(args: DemoArgs) -> ExitCode {
-    let (log, guard) = logging::init(&LogSettings { level: args.log_level, format: LogFormat::Terminal });
+    // What happens under --chaos is told line by line; the log would tell each once more, from the other side.
+    let usual = if args.chaos { slog::Level::Critical } else { slog::Level::Warning };
+    let level = args.log_level.unwrap_or(usual);
+    let (log, guard) = logging::init(&LogSettings { level, format: LogFormat::Terminal });
     let outcome = actix_rt::System::new().block_on(show(&args, &log));
     drop(guard);
     match outcome {
@@ -71,7 +85,7 @@ async fn show(args: &DemoArgs, log: &Logger) -> Result<Proof, String> {
     let begin = Instant::now();
     let folder = CertFolder::new()?;
     let mut hub = loghub::serve(loghub::Options { shards: args.shards, ..loghub::Options::default() })?;
-    for feed in feeds(args.logs) {
+    for feed in feeds(args.logs, if args.chaos { CHAOS } else { CALM }) {
         hub.feed(feed).map_err(|e| format!("cannot produce logs: {}", e.message))?;
     }
     let checker = Arc::new(Mutex::new(Checker::new(Keys {
@@ -79,15 +93,40 @@ async fn show(args: &DemoArgs, log: &Logger) -> Result<Proof, String> {
         stream: STREAM_KEY.to_owned(),
         number: NUMBER_KEY.to_owned(),
     })));
-    let siem = serve_receiver(&folder.path, Arc::clone(&checker))?;
+    tls::make_into(&folder.path, &[])?;
+    let siem = serve_receiver(&folder.path, Arc::clone(&checker), ANY_PORT, args.chaos)?;
+    let way = if args.chaos { "RELP inside TLS 1.3" } else { "TLS 1.3" };
     say(format_args!("LogHub   http://{}  ({} shards)", hub.address(), args.shards));
-    say(format_args!("receiver {} over TLS 1.3, client certificate asked for", siem.address()));
+    say(format_args!("receiver {} over {way}, client certificate asked for", siem.address()));
 
-    let config = config(hub.address(), siem.address(), &folder.path)?;
+    let protocol = if args.chaos { Protocol::RelpTls } else { Protocol::Tls };
+    let config = config(protocol, hub.address(), siem.address(), &folder.path)?;
     let group = config.source.consumer_group.clone();
-    let forwarder = Forwarder::builder(config).logger(log.clone()).start().map_err(|e| e.to_string())?;
     let source = Source { service: Arc::clone(hub.service()), group };
     let deadline = begin + Duration::from_secs(args.within);
+    if args.chaos {
+        let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
+        let checking = Arc::clone(&checker);
+        let mut stage = Stage::begin(seed, &hub, &source, siem, &folder.path, checking, config, log, deadline)?;
+        stage.play().await?;
+        // A feed that meets a split may make some more than it was told; from here on it makes none.
+        let gave_up = !stage.until_produced(args.logs).await?;
+        let gave_up = gave_up || !stage.until_delivered().await?;
+        let tally = stage.end().await?;
+        hub.stop_feeding();
+        return Ok(Proof {
+            produced: source.produced(),
+            verdict: verdict(&checker),
+            checkpoints_at_end: source.checkpoints_at_end(),
+            shards: source.shards(),
+            commits: tally.totals.commits,
+            raw_bytes: tally.totals.raw_bytes,
+            took: begin.elapsed(),
+            gave_up,
+            tally: Some(tally),
+        });
+    }
+    let forwarder = Forwarder::builder(config).logger(log.clone()).start().map_err(|e| e.to_string())?;
     let gave_up = !until_delivered(&forwarder, &checker, &source, args.logs, deadline).await?;
     let ended = forwarder.stop().await.map_err(|e| e.to_string())?;
     hub.stop_feeding();
@@ -100,13 +139,20 @@ async fn show(args: &DemoArgs, log: &Logger) -> Result<Proof, String> {
         raw_bytes: ended.raw_bytes,
         took: begin.elapsed(),
         gave_up,
+        tally: None,
     };
     siem.stop();
     Ok(proof)
 }
 
+const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+/// Seconds over which the logs are made.
+const CALM: u64 = 4;
+/// Faults have to find logs on their way.
+const CHAOS: u64 = 25;
+
 /// Half web, half audit; the first half is there from the start, the rest comes while we watch.
-fn feeds(logs: u64) -> [Feed; 2] {
+fn feeds(logs: u64, seconds: u64) -> [Feed; 2] {
     let feed = |kind, seed, logs: u64| {
         let backlog = logs / 2;
         let rest = logs - backlog;
@@ -115,21 +161,21 @@ fn feeds(logs: u64) -> [Feed; 2] {
             seed,
             logs_per_group: 100,
             backlog: (backlog > 0).then_some(Amount::Logs(backlog)),
-            rate: Some((rest / 4).max(1000)),
+            rate: Some((rest / seconds).max(1000 / seconds)),
             total: Some(rest),
         }
     };
     [feed(Kind::Web, 1, logs / 2), feed(Kind::Audit, 2, logs - logs / 2)]
 }
 
-fn config(hub: SocketAddr, siem: SocketAddr, certs: &Path) -> Result<ForwarderConfig, String> {
+fn config(protocol: Protocol, hub: SocketAddr, siem: SocketAddr, certs: &Path) -> Result<ForwarderConfig, String> {
     let key = Credentials::new(loghub::DEFAULT_KEY_ID, loghub::DEFAULT_KEY_SECRET);
     let options = loghub::Options::default();
     let mut source = SourceConfig::new(&format!("http://{hub}"), options.project, options.logstore, "demo", key)
         .map_err(|e| e.to_string())?;
     source.heartbeat_interval = Duration::from_secs(1);
     source.commit_interval = Duration::from_secs(1);
-    let mut destination = DestinationConfig::new("localhost", Protocol::Tls);
+    let mut destination = DestinationConfig::new("localhost", protocol);
     destination.host = siem.ip().to_string();
     destination.port = siem.port();
     destination.tls.server_name = Some("localhost".to_owned());
@@ -193,30 +239,41 @@ fn verdict(checker: &SharedChecker) -> Verdict {
     checker.lock().unwrap_or_else(PoisonError::into_inner).verdict()
 }
 
-fn serve_receiver(certs: &Path, checker: SharedChecker) -> Result<receiver::Running, String> {
-    tls::make_into(certs, &[])?;
+fn serve_receiver(
+    certs: &Path,
+    checker: SharedChecker,
+    listen: SocketAddr,
+    relp: bool,
+) -> Result<receiver::Running, String> {
     let identity = tls::from_folder(certs)?;
     let options = receiver::Options {
-        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        listen,
         transport: receiver::Transport::Tls(tls::server_config(&identity)?),
         framing: None,
-        relp: None,
+        relp: relp.then(RelpFaults::default),
         limits: receiver::Limits::default(),
     };
-    receiver::serve(options, Box::new(Judge(checker))).map_err(|e| format!("cannot start the receiver: {e}"))
+    let judge = Judge { checker, is_quiet: relp };
+    receiver::serve(options, Box::new(judge)).map_err(|e| format!("cannot start the receiver: {e}"))
 }
 
 /// Gives every message to the checker.
-struct Judge(SharedChecker);
+struct Judge {
+    checker: SharedChecker,
+    /// Connections that end are no surprise.
+    is_quiet: bool,
+}
 
 impl receiver::Sink for Judge {
     fn message(&mut self, _from: SocketAddr, message: &[u8]) -> receiver::Taken {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).message(message);
+        self.checker.lock().unwrap_or_else(PoisonError::into_inner).message(message);
         receiver::Taken::Yes
     }
 
     fn trouble(&mut self, from: SocketAddr, what: &str) {
-        eprintln!("receiver: {from}: {what}");
+        if !self.is_quiet {
+            eprintln!("receiver: {from}: {what}");
+        }
     }
 
     fn pause(&mut self) {}

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::chaos::Tally;
 use crate::loghub::serve::Service;
 use crate::receiver::check::Verdict;
 
@@ -19,6 +20,22 @@ impl Source {
         self.service.with_logstore(|hub, at, _| {
             let state = hub.state();
             state.projects[at.project][at.logstore].shards.iter().map(|shard| shard.logs).sum()
+        })
+    }
+
+    /// Shards that there are.
+    pub(super) fn shards(&self) -> u32 {
+        let shards =
+            self.service.with_logstore(|hub, at, now| hub.list_shards(at, now).map_or(0, |shards| shards.len()));
+        u32::try_from(shards).unwrap_or(u32::MAX)
+    }
+
+    /// Shards that somebody in the group holds.
+    pub(super) fn shards_held(&self) -> usize {
+        self.service.with_logstore(|hub, at, _| {
+            let Ok(state) = hub.logstore_state(at) else { return 0 };
+            let group = state.groups.get(&self.group);
+            group.map_or(0, |group| group.shards.iter().filter(|shard| shard.owner.is_some()).count())
         })
     }
 
@@ -43,6 +60,8 @@ pub(super) struct Proof {
     pub(super) raw_bytes: u64,
     pub(super) took: Duration,
     pub(super) gave_up: bool,
+    /// What was done to the forwarder meanwhile.
+    pub(super) tally: Option<Tally>,
 }
 
 impl Proof {
@@ -53,7 +72,10 @@ impl Proof {
 
     /// Whether everything that was produced came, whole and in order, and the checkpoints say so.
     pub(super) fn holds(&self) -> bool {
-        !self.gave_up && self.missing() == 0 && self.verdict.holds() && self.checkpoints_at_end
+        let whole = self.missing() == 0 && self.verdict.holds() && self.checkpoints_at_end;
+        // What a gap record names is missing all the same; nothing here is a reason for one.
+        let chaos = self.tally.as_ref().is_none_or(|tally| tally.is_complete() && self.verdict.gap_records == 0);
+        !self.gave_up && whole && chaos
     }
 }
 
@@ -61,6 +83,9 @@ impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = &self.verdict;
         let malformed: u64 = verdict.malformed.values().sum();
+        if let Some(tally) = &self.tally {
+            writeln!(f, "{tally}")?;
+        }
         writeln!(f, "proof")?;
         writeln!(f, "  produced     {:>9}  by LogHub's own count", self.produced)?;
         writeln!(f, "  delivered    {:>9}  different logs that the receiver has read", verdict.unique)?;

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -127,6 +127,8 @@ pub struct Running {
     address: SocketAddr,
     totals: Arc<Totals>,
     stop: Arc<Notify>,
+    cut: Arc<Notify>,
+    killed: Arc<AtomicBool>,
     ended: Arc<Notify>,
     thread: Option<JoinHandle<()>>,
 }
@@ -145,6 +147,17 @@ impl Running {
     /// Resolves when the sink has ended it.
     pub async fn ended(&self) {
         self.ended.notified().await;
+    }
+
+    /// Closes all connections where they are, without a word; new ones are taken.
+    pub fn cut(&self) {
+        self.cut.notify_waiters();
+    }
+
+    /// Ends it as a process ends that is killed: nobody is told, and what was not read yet is gone.
+    pub fn kill(mut self) {
+        self.killed.store(true, Ordering::Relaxed);
+        self.end();
     }
 
     /// Ends it and waits until the sink is dropped; connections that are open are closed.
@@ -174,27 +187,19 @@ pub fn serve(options: Options, sink: Box<dyn Sink>) -> io::Result<Running> {
         Socket::bind(&options)?
     };
     let (totals, stop, ended) = (Arc::new(Totals::default()), Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (cut, killed) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
     let address = socket.address()?;
     let (counted, until, tell) = (totals.clone(), stop.clone(), ended.clone());
+    let (cuts, is_killed) = (cut.clone(), killed.clone());
     let work = move || {
-        let server = Rc::new(Server {
-            options,
-            totals: counted,
-            sink: RefCell::new(sink),
-            held: Cell::new(0),
-            broken: Notify::new(),
-            relp_messages: Cell::new(0),
-            is_stopping: Cell::new(false),
-            stopping: Notify::new(),
-            closed: Notify::new(),
-        });
+        let server = Rc::new(Server { cut: cuts, ..Server::new(options, counted, sink) });
         LocalSet::new().block_on(&runtime, async {
             tokio::select! {
                 () = until.notified() => {}
                 () = server.broken.notified() => {}
                 () = Server::listen(&server, socket) => {}
             }
-            if server.options.relp.is_some() {
+            if server.options.relp.is_some() && !is_killed.load(Ordering::Relaxed) {
                 let _ = tokio::time::timeout(FAREWELL, server.say_farewell()).await;
             }
         });
@@ -203,7 +208,18 @@ pub fn serve(options: Options, sink: Box<dyn Sink>) -> io::Result<Running> {
         tell.notify_one();
     };
     let thread = std::thread::Builder::new().name("receiver".into()).spawn(work)?;
-    Ok(Running { address, totals, stop, ended, thread: Some(thread) })
+    Ok(Running { address, totals, stop, cut, killed, ended, thread: Some(thread) })
+}
+
+/// Serves one peer on a stream that is open already, without TLS, to its end; the error says why it had to be closed.
+#[allow(dead_code, reason = "for who has no socket: the process always has one")]
+pub async fn converse(
+    options: Options,
+    sink: Box<dyn Sink>,
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    from: SocketAddr,
+) -> Result<(), String> {
+    Server::new(options, Arc::default(), sink).speak(stream, from).await
 }
 
 enum Socket {
@@ -248,6 +264,8 @@ pub(super) struct Server {
     pub(super) stopping: Notify,
     /// A connection has ended.
     closed: Notify,
+    /// All connections have to end, at once.
+    cut: Arc<Notify>,
 }
 
 /// Read at once from a stream.
@@ -258,6 +276,21 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const READS_PER_TURN: usize = 64;
 
 impl Server {
+    fn new(options: Options, totals: Arc<Totals>, sink: Box<dyn Sink>) -> Self {
+        Self {
+            options,
+            totals,
+            sink: RefCell::new(sink),
+            held: Cell::new(0),
+            broken: Notify::new(),
+            relp_messages: Cell::new(0),
+            is_stopping: Cell::new(false),
+            stopping: Notify::new(),
+            closed: Notify::new(),
+            cut: Arc::default(),
+        }
+    }
+
     async fn listen(self: &Rc<Self>, socket: Socket) {
         match socket {
             Socket::Stream(listener) => self.accept(listener).await,
@@ -283,7 +316,11 @@ impl Server {
             self.totals.open.fetch_add(1, Ordering::Relaxed);
             let server = self.clone();
             spawn_local(async move {
-                if let Err(what) = server.connection(stream, from).await {
+                let outcome = tokio::select! {
+                    outcome = server.connection(stream, from) => outcome,
+                    () = server.cut.notified() => Err("cut, as told".to_owned()),
+                };
+                if let Err(what) = outcome {
                     server.totals.troubles.fetch_add(1, Ordering::Relaxed);
                     server.sink.borrow_mut().trouble(from, &what);
                 }

@@ -11,7 +11,7 @@ mod layers;
 mod lines;
 mod notes;
 mod problem;
-mod show;
+pub mod show;
 #[cfg(test)]
 mod tests;
 mod variables;
@@ -22,7 +22,7 @@ pub use flags::{Flags, Layers};
 pub use problem::Problem;
 pub use show::{ConfigCommand, report, run_command};
 
-use layers::{Merged, World};
+pub use layers::{Merged, World};
 
 /// Everything that the process was told.
 #[derive(Debug)]
@@ -98,8 +98,8 @@ pub fn load_source(flags: &Layers) -> Result<SourceConfig, Vec<Problem>> {
     if problems.is_empty() { Ok(settings.forwarder.source) } else { Err(problems) }
 }
 
-/// The merged values, also where they are refused, and what follows from them.
-fn load_from(flags: &Layers, world: &World) -> (Merged, Result<Settings, Vec<Problem>>) {
+/// The merged values, also where they are refused, and what follows from them. Of no other world than this one.
+pub fn load_from(flags: &Layers, world: &World) -> (Merged, Result<Settings, Vec<Problem>>) {
     let (merged, settings, problems) = read(flags, world);
     (merged, if problems.is_empty() { Ok(settings) } else { Err(problems) })
 }

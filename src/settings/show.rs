@@ -84,7 +84,8 @@ fn rows(merged: &Merged) -> impl Iterator<Item = (&'static str, Option<String>, 
     })
 }
 
-pub(super) fn render(merged: &Merged, settings: Option<&Settings>) -> String {
+/// As a table.
+pub fn render(merged: &Merged, settings: Option<&Settings>) -> String {
     let mut out = String::new();
     for (name, value, origin) in rows(merged) {
         let value: String = value.unwrap_or_else(|| "-".to_owned()).chars().flat_map(char::escape_debug).collect();
@@ -102,7 +103,8 @@ pub(super) fn render(merged: &Merged, settings: Option<&Settings>) -> String {
     out
 }
 
-pub(super) fn render_json(merged: &Merged, settings: Option<&Settings>) -> String {
+/// As one JSON object.
+pub fn render_json(merged: &Merged, settings: Option<&Settings>) -> String {
     let keys: serde_json::Map<_, _> = rows(merged)
         .map(|(name, value, origin)| (name.to_owned(), json!({ "value": value, "origin": origin })))
         .collect();

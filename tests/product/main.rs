@@ -1,6 +1,7 @@
 //! The promises of the product, on the real binary: an embedded LogHub, forwarders, and receivers, real ones where
 //! `tests/run` has installed them.
 
+mod chaos;
 mod check;
 mod clients;
 mod dead_letter;

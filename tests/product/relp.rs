@@ -116,7 +116,7 @@ fn a_receiver_that_is_killed_has_kept_all_that_it_answered() {
     // And this one ends politely, which sessions are told.
     second.finish();
     let output = forwarder.stop();
-    assert!(output.contains("(serverclose)"), "the polite end was not told");
+    assert!(output.contains("(serverclose)"), "the polite end was not told:\n{output}");
     let first: BTreeSet<_> = delivered_ids(&before).into_iter().collect();
     let second: BTreeSet<_> = delivered_ids(&after).into_iter().collect();
     assert!(second.len() < (u64::from(SHARDS) * LOGS) as usize, "nothing was confirmed before the kill");

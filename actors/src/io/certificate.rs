@@ -88,20 +88,20 @@ fn printable(text: &str) -> String {
 
 /// What TLS errors are explained with.
 #[derive(Debug, Clone)]
-pub(super) struct Attempt {
+pub(crate) struct Attempt {
     /// The receiver, as it is shown.
-    pub(super) place: String,
+    pub(crate) place: String,
     /// The name that was checked.
-    pub(super) server_name: String,
+    pub(crate) server_name: String,
     /// Whether we have a client certificate.
-    pub(super) has_client_certificate: bool,
+    pub(crate) has_client_certificate: bool,
     /// The peer's certificate, once it was seen.
-    pub(super) seen: Option<Facts>,
+    pub(crate) seen: Option<Facts>,
 }
 
 impl Attempt {
     /// One sentence: what failed, whose certificate it was, and what to change.
-    pub(super) fn explain(&self, error: &io::Error) -> String {
+    pub(crate) fn explain(&self, error: &io::Error) -> String {
         let place = &self.place;
         match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
             Some(tls) => self.explain_tls(tls),
@@ -115,7 +115,7 @@ impl Attempt {
     }
 
     /// One sentence for an error of the TLS layer.
-    pub(super) fn explain_tls(&self, error: &Error) -> String {
+    pub(crate) fn explain_tls(&self, error: &Error) -> String {
         let place = &self.place;
         match error {
             Error::InvalidCertificate(why) => match &self.seen {

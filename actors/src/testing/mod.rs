@@ -3,7 +3,7 @@
 //! [`runtime`] runs a scenario on one thread under virtual time. [`hub`] is SLS and [`receiver`] the SIEM;
 //! [`local_ports`] hands both to a forwarder. [`watched_hub`] and [`invariants`] look on and check the promises,
 //! [`faults`] says what goes wrong when, and [`simulation`] puts it all together, reproducible by its seed.
-//! [`probe`] stands in for the neighbours of a single actor.
+//! [`probe`] stands in for the neighbours of a single actor, and [`seams`] lead into what is private.
 
 pub mod dead_letter;
 pub mod faults;
@@ -15,5 +15,6 @@ pub mod probe;
 pub mod receiver;
 pub mod runtime;
 mod sabotage;
+pub mod seams;
 pub mod simulation;
 pub mod watched_hub;

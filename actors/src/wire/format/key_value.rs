@@ -686,10 +686,10 @@ struct Pass<'a, 'b> {
     index: u64,
 }
 
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 impl Renderer {
     /// One that takes the slow path for every log: what the fast path has to agree with.
-    pub(super) fn careful(settings: RenderSettings) -> Self {
+    pub(crate) fn careful(settings: RenderSettings) -> Self {
         Self { always_careful: true, ..Self::new(settings) }
     }
 }

@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sls_syslog_fuzz::targets::relp_client::run(data));
