@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use prost::Message;
-use sls_syslog_actors::config::{Framing, NewlinePolicy, OriginStamp};
+use sls_syslog_actors::config::{Framing, MessageStyle, NewlinePolicy, OriginStamp};
 use sls_syslog_actors::model::cursor::Cursor;
 use sls_syslog_actors::model::ids::ShardId;
 use sls_syslog_actors::wire::format::origin::Batch;
@@ -111,6 +111,7 @@ fn settings(framing: Framing, kv_escape: bool) -> RenderSettings {
         framing,
         max_message_bytes: None,
         utc_offset_minutes: 0,
+        style: MessageStyle::default(),
         origin: None,
     }
 }

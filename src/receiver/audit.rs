@@ -40,16 +40,18 @@ fn read(mut input: impl BufRead, max_len: usize, checker: &mut Checker) -> io::R
     if octet_count(begin).is_some_and(|(message_at, _)| begin.get(message_at) == Some(&b'<')) {
         return read_frames(input, max_len, checker);
     }
+    // What was received with NUL framing may be in the file as it came.
+    let end = memchr::memchr2(b'\n', 0, begin).map_or(b'\n', |at| begin[at]);
     let mut line = Vec::new();
     loop {
         line.clear();
-        if input.by_ref().take(max_len as u64).read_until(b'\n', &mut line)? == 0 {
+        if input.by_ref().take(max_len as u64).read_until(end, &mut line)? == 0 {
             return Ok(());
         }
-        if line.last() == Some(&b'\n') {
+        if line.last() == Some(&end) {
             line.pop();
         } else {
-            input.skip_until(b'\n')?;
+            input.skip_until(end)?;
         }
         if !line.trim_ascii().is_empty() {
             checker.line(&line);
@@ -205,6 +207,11 @@ mod tests {
         let frames: String = (0..3).map(|n| format!("{} {}", message(n).len(), message(n))).collect();
         assert_eq!(judged(lines.as_bytes()), judged(frames.as_bytes()));
         assert!(is_complete(&judged(lines.as_bytes())));
+        let ended: String = (0..3).map(|n| message(n) + "\0").collect();
+        let keys = Keys { sep: "||".into(), stream: "stream".into(), number: "n".into() };
+        let mut checker = Checker::new(keys);
+        read(BufReader::new(ended.as_bytes()), 1000, &mut checker).unwrap();
+        assert_eq!(checker.verdict(), judged(lines.as_bytes()));
         // Without the last line break, with empty lines, with carriage returns.
         let untidy = lines.trim_end().replace('\n', "\r\n\r\n");
         assert_eq!(judged(untidy.as_bytes()), judged(lines.as_bytes()));

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use sls_syslog_actors::wire::syslog::parse::{Message, parse};
+use sls_syslog_actors::wire::syslog::parse::parse;
+use sls_syslog_actors::wire::syslog::rfc3164;
 
 use super::origin::{Account, OriginVerdict};
 use super::ranges::Ranges;
@@ -18,6 +19,7 @@ pub struct Checker {
     keys: Keys,
     streams: BTreeMap<Vec<u8>, Stream>,
     malformed: BTreeMap<String, u64>,
+    rfc3164: u64,
     gap_records: u64,
     unnumbered: u64,
     origin: Account,
@@ -56,8 +58,11 @@ pub struct Verdict {
     pub unnumbered: u64,
     /// Gap records.
     pub gap_records: u64,
-    /// Messages that are not RFC 5424, by reason.
+    /// Messages that are neither RFC 5424 nor RFC 3164, by reason.
     pub malformed: BTreeMap<String, u64>,
+    /// Messages that are RFC 3164.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub rfc3164: u64,
     /// Streams.
     pub streams: u64,
     /// Different logs.
@@ -71,6 +76,10 @@ pub struct Verdict {
     /// What the origin stamps say, if there were any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin: Option<OriginVerdict>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Verdict {
@@ -88,6 +97,7 @@ impl Checker {
             keys,
             streams: BTreeMap::new(),
             malformed: BTreeMap::new(),
+            rfc3164: 0,
             gap_records: 0,
             unnumbered: 0,
             origin: Account::default(),
@@ -97,27 +107,39 @@ impl Checker {
     /// Judges one message.
     pub fn message(&mut self, message: &[u8]) {
         self.origin.line(message);
-        match parse(message) {
-            Ok(parsed) => self.parsed(&parsed),
-            // Without the position, which differs from message to message.
-            Err(e) => self.count_malformed(e.what),
+        if let Err(reason) = self.parsed(message) {
+            self.count_malformed(reason);
         }
     }
 
     /// Judges a line of a file, which need not be syslog any more: what is not is judged by its stamp alone.
     pub fn line(&mut self, line: &[u8]) {
         self.origin.line(line);
-        if let Ok(parsed) = parse(line) {
-            self.parsed(&parsed);
-        }
+        let _ = self.parsed(line);
     }
 
-    fn parsed(&mut self, message: &Message<'_>) {
-        if message.msgid == Some("gap") {
-            self.gap_records += 1;
-            return;
+    /// Judges a message that is syslog; otherwise says why it is none, without the position, which differs from message to
+    /// message.
+    fn parsed(&mut self, message: &[u8]) -> Result<(), &'static str> {
+        let (is_gap, text) = match parse(message) {
+            Ok(parsed) => (parsed.msgid == Some("gap"), parsed.msg.unwrap_or_default()),
+            Err(error) => match rfc3164::parse(message) {
+                Ok(parsed) => {
+                    self.rfc3164 += 1;
+                    (parsed.is_gap(), parsed.msg)
+                }
+                Err(error) if rfc3164::is_meant(message) => return Err(error.what),
+                Err(_) => return Err(error.what),
+            },
+        };
+        match is_gap {
+            true => self.gap_records += 1,
+            false => self.judge(text),
         }
-        let text = message.msg.unwrap_or_default();
+        Ok(())
+    }
+
+    fn judge(&mut self, text: &[u8]) {
         let stream = value_of(text, &self.keys.sep, &self.keys.stream);
         let number = value_of(text, &self.keys.sep, &self.keys.number)
             .and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u64>().ok())
@@ -154,6 +176,7 @@ impl Checker {
             unnumbered: self.unnumbered,
             gap_records: self.gap_records,
             malformed: self.malformed.clone(),
+            rfc3164: self.rfc3164,
             streams: self.streams.len() as u64,
             unique: sum(|stream| stream.seen.len()),
             duplicates: sum(|stream| stream.messages - stream.seen.len()),
@@ -236,6 +259,19 @@ mod tests {
         let verdict = checker.verdict();
         assert_eq!((verdict.unique, verdict.duplicates, verdict.out_of_order), (15, 5, 0));
         assert!(verdict.holds());
+    }
+
+    #[test]
+    fn rfc3164_is_judged_as_rfc5424_is() {
+        let mut checker = checker();
+        for n in [0, 1, 3] {
+            checker.message(format!("<14>Jan  2 03:04:05 h sls: ||stream=a||n={n}").as_bytes());
+        }
+        checker.message(b"<11>Jan  2 03:04:05 h sls: gap ||project=p||logstore=l||shard=0||from=||to=||reason=r");
+        checker.message(b"<14>Jan 02 03:04:05 h sls: ||stream=a||n=2");
+        let verdict = checker.verdict();
+        assert_eq!((verdict.rfc3164, verdict.gap_records, verdict.missing), (4, 1, 1));
+        assert_eq!(verdict.malformed.keys().collect::<Vec<_>>(), ["a TIMESTAMP that is none"]);
     }
 
     #[test]

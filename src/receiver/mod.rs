@@ -41,7 +41,7 @@ What --check judges:
   file that any receiver has written, one event a line: syslog, JSON, CSV;
   rotated files in their order. Without FILE in what comes in.
   The ids of generated logs (loghub --generate): the same by stream and number.
-  What comes in also has to be strict RFC 5424 and in order.
+  What comes in also has to be strict RFC 5424 or RFC 3164, and in order.
   Memory: some 300 bytes for each log group that is not whole, 30 for each hole
   between groups, nothing for the rest.
 Exit code of --check: 0 if nothing is missing, 1 if something is, or if nothing
@@ -58,7 +58,7 @@ pub struct ReceiverArgs {
     /// How messages come
     #[arg(long, value_enum, default_value_t = Protocol::Tcp)]
     protocol: Protocol,
-    /// How messages are told apart in a stream; auto takes either, as each connection's first byte says
+    /// How messages are told apart in a stream; auto takes any, as the start of each connection says
     #[arg(long, value_enum, default_value_t = FramingArg::Auto)]
     framing: FramingArg,
     /// What is done with a message
@@ -151,6 +151,7 @@ enum Protocol {
 enum FramingArg {
     Auto,
     Lf,
+    Nul,
     OctetCounting,
 }
 
@@ -160,7 +161,7 @@ enum Mode {
     Print,
     /// Counts messages and bytes, as fast as it can
     Count,
-    /// Judges: strict RFC 5424, and by origin stamps and ids of generated logs what is missing, doubled or out of order
+    /// Judges: strict RFC 5424 or RFC 3164, and by origin stamps and ids of generated logs what is missing, doubled or out of order
     Check,
 }
 
@@ -232,6 +233,7 @@ fn receive(args: &ReceiverArgs) -> Result<bool, String> {
         framing: match args.framing {
             FramingArg::Auto => None,
             FramingArg::Lf => Some(Framing::Lf),
+            FramingArg::Nul => Some(Framing::Nul),
             FramingArg::OctetCounting => Some(Framing::OctetCounting),
         },
         relp: match args.protocol {

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use serde::Serialize;
-use sls_syslog_actors::wire::syslog::parse::parse;
+use sls_syslog_actors::wire::syslog::parse::{Message, parse};
+use sls_syslog_actors::wire::syslog::rfc3164;
 
 /// Form of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -60,6 +61,26 @@ impl<'a> Text<'a> {
     }
 }
 
+/// What either standard says; RFC 3164 has fewer fields.
+fn read(message: &[u8]) -> Result<Message<'_>, String> {
+    parse(message).or_else(|error| match rfc3164::parse(message) {
+        Ok(old) => Ok(Message {
+            facility: old.facility,
+            severity: old.severity,
+            timestamp: Some(old.timestamp),
+            time: None,
+            hostname: Some(old.hostname),
+            app_name: Some(old.tag),
+            procid: old.procid,
+            msgid: None,
+            structured_data: None,
+            msg: Some(old.msg),
+        }),
+        Err(error) if rfc3164::is_meant(message) => Err(error.to_string()),
+        Err(_) => Err(error.to_string()),
+    })
+}
+
 impl Output {
     /// Makes the file, or empties it.
     pub fn create(path: &Path, format: OutputFormat) -> io::Result<Self> {
@@ -72,7 +93,7 @@ impl Output {
             write!(self.file, "{} ", message.len())?;
             return self.file.write_all(message);
         }
-        let record = match parse(message) {
+        let record = match read(message) {
             Ok(parsed) => Record {
                 from,
                 facility: Some(parsed.facility),
@@ -97,7 +118,7 @@ impl Output {
                 msgid: None,
                 structured_data: None,
                 msg: Some(Text::of(message)),
-                malformed: Some(e.to_string()),
+                malformed: Some(e),
             },
         };
         serde_json::to_writer(&mut self.file, &record)?;

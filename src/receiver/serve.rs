@@ -365,7 +365,11 @@ impl Server {
 
     /// Reads a stream to its end.
     async fn messages(&self, stream: &mut (impl AsyncRead + Unpin), from: SocketAddr) -> Result<(), String> {
-        let mut deframer = Deframer::new(self.options.limits.message_bytes);
+        let longest = self.options.limits.message_bytes;
+        let mut deframer = match self.options.framing {
+            Some(framing) => Deframer::expecting(framing, longest),
+            None => Deframer::new(longest),
+        };
         let mut buffer = vec![0; READ_BYTES];
         let mut read_total = 0_u64;
         let mut held = Held::new(self);

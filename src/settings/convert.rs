@@ -9,8 +9,8 @@ use config::{Value, ValueKind};
 use secrecy::SecretString;
 use sls_syslog_actors::config::{
     Credentials, DeadLetterConfig, DestinationConfig, Endpoint, ForwarderConfig, LimitsConfig, MailboxConfig, Protocol,
-    Signature, SourceConfig, StartTime, parse_duration, parse_facility, parse_fingerprint, parse_severity, parse_size,
-    parse_start_time, parse_utc_offset,
+    Signature, SourceConfig, StartTime, SyslogForm, parse_duration, parse_facility, parse_fingerprint, parse_severity,
+    parse_size, parse_start_time, parse_utc_offset,
 };
 use sls_syslog_actors::io::files::file_problems;
 
@@ -51,6 +51,7 @@ pub fn convert(merged: &Merged, problems: &mut Vec<Problem>) -> Settings {
         }
     }
     let mut notes = notes::start_notes(&forwarder);
+    notes.extend(notes::unlike_the_sample(&forwarder, merged));
     notes.extend(notes::without_effect(&forwarder, &log, merged));
     notes.extend(merged.notes.iter().cloned());
     if start.is_some_and(|start| start.zone_assumed) {
@@ -296,6 +297,7 @@ impl Reader<'_> {
         }) {
             destination.port = port;
         }
+        self.style(&mut destination);
         if let Some(framing) = self.parsed("destination.framing", str::parse) {
             destination.framing = framing;
         }
@@ -303,6 +305,40 @@ impl Reader<'_> {
         self.delivery(&mut destination);
         self.tls(&mut destination);
         destination
+    }
+
+    /// The preset, and then each of its parts that is set.
+    fn style(&mut self, destination: &mut DestinationConfig) {
+        let compat = self.parsed("destination.compat", |text| match text.trim().to_ascii_lowercase().as_str() {
+            "none" => Ok(false),
+            "python-sample" => Ok(true),
+            _ => Err("is not none or python-sample".to_owned()),
+        });
+        let syslog = self.parsed("destination.syslog", str::parse);
+        if compat == Some(true) {
+            if syslog == Some(SyslogForm::Rfc3164) {
+                let rule = "python-sample contradicts destination.syslog = \"rfc3164\": the sample wrote the other one; \
+                            remove one of them";
+                self.refuse("destination.compat", rule);
+            }
+            destination.imitate_python_sample();
+        }
+        if syslog == Some(SyslogForm::Rfc3164) && destination.hostname.parse::<std::net::IpAddr>().is_err() {
+            // The RFC wants the name without its domain; one that is set stays as it is.
+            let end = destination.hostname.find('.').filter(|end| *end > 0).unwrap_or(destination.hostname.len());
+            destination.hostname.truncate(end);
+        }
+        let style = &mut destination.style;
+        style.syslog = syslog.unwrap_or(style.syslog);
+        style.timestamp = self.parsed("destination.timestamp", str::parse).unwrap_or(style.timestamp);
+        style.invalid_utf8 = self.parsed("destination.invalid_utf8", str::parse).unwrap_or(style.invalid_utf8);
+        for (key, target) in [
+            ("destination.structured_data", &mut style.structured_data),
+            ("destination.legacy_ns_tuple", &mut style.legacy_ns_tuple),
+            ("destination.final_lf", &mut style.final_lf),
+        ] {
+            *target = self.flag(key).unwrap_or(*target);
+        }
     }
 
     fn message(&mut self, destination: &mut DestinationConfig) {

@@ -69,7 +69,7 @@ pub struct Flags {
     /// udp, tcp, tls, relp or relp+tls [$SYSLOG_PROTOCOL]
     #[arg(long)]
     protocol: Option<String>,
-    /// lf or octet-counting: how messages are told apart on tcp and tls [$SYSLOG_FRAMING]
+    /// lf, nul or octet-counting: how messages are told apart on tcp and tls [$SYSLOG_FRAMING]
     #[arg(long)]
     framing: Option<String>,
     /// PEM file of the certificate authorities to trust for the receiver [$SYSLOG_CA]

@@ -1,6 +1,6 @@
 //! What an operator should know at start: each weakness that was chosen, named once.
 
-use sls_syslog_actors::config::{Confirmation, ForwarderConfig, Protocol, Signature};
+use sls_syslog_actors::config::{Confirmation, ForwarderConfig, Protocol, Signature, SyslogForm, TimestampStyle};
 
 use super::LogSettings;
 use super::layers::Merged;
@@ -52,12 +52,28 @@ pub fn start_notes(config: &ForwarderConfig) -> Vec<String> {
     notes
 }
 
+/// What a message lacks that was to be the sample's.
+pub fn unlike_the_sample(config: &ForwarderConfig, merged: &Merged) -> Option<String> {
+    let is_default = |key| merged.get(key).is_none_or(|value| value.origin() == Some("default"));
+    let style = config.destination.style;
+    let sample = style.syslog == SyslogForm::Rfc5424 && style.timestamp != TimestampStyle::Rfc5424;
+    let asked = sample && is_default("destination.utc_offset");
+    asked.then(|| {
+        "destination.compat writes times in UTC, and the sample wrote those of its machine; set destination.utc_offset, \
+         for example to +08:00, or to Z if UTC is meant"
+            .to_owned()
+    })
+}
+
 /// One sentence for each key that somebody has set and that does nothing beside the others.
 pub fn without_effect(config: &ForwarderConfig, log: &LogSettings, merged: &Merged) -> Vec<String> {
     let (source, destination) = (&config.source, &config.destination);
     let protocol = destination.protocol;
     let is_relp = matches!(protocol, Protocol::Relp | Protocol::RelpTls);
-    let rules: [(bool, &str, String); 6] = [
+    let is_old = destination.style.syslog == SyslogForm::Rfc3164;
+    let rules: [(bool, &str, String); 8] = [
+        (is_old, "destination.timestamp", "with rfc3164, which has its own".to_owned()),
+        (is_old, "destination.structured_data", "with rfc3164, which has none".to_owned()),
         (!is_relp, "destination.relp.window", format!("with {protocol}, only relp and relp+tls have it")),
         (
             protocol == Protocol::Udp,

@@ -119,6 +119,7 @@ pub fn render_json(merged: &Merged, settings: Option<&Settings>) -> String {
 fn consequences(config: &ForwarderConfig) -> Vec<(&'static str, String)> {
     let ForwarderConfig { source, destination, dead_letter, mailbox, limits, .. } = config;
     let half = limits.bytes_per_worker() / 2;
+    let style = destination.style;
     let timeout = Duration::from_secs(source.group_timeout_s.into());
     let framing = match destination.protocol {
         Protocol::Udp => "none, one message a datagram".to_owned(),
@@ -142,6 +143,7 @@ fn consequences(config: &ForwarderConfig) -> Vec<(&'static str, String)> {
         ("consumer", format!("{} in group {}", source.consumer_name, source.consumer_group)),
         ("start of a new group", source.cursor_start_time.to_string()),
         ("receiver", format!("{} {} port {}", destination.protocol, destination.host, destination.port)),
+        ("message", format!("{}{}", style.syslog, if style.structured_data { "" } else { ", as the sample wrote it" })),
         ("framing", framing),
         ("delivered means", destination.confirmation.to_string()),
         ("origin stamp", origin),

@@ -11,6 +11,8 @@ use sls_syslog_actors::config::{
 };
 use sls_syslog_actors::model::cursor::StartPosition;
 
+mod style;
+
 use super::keys::KEYS;
 use super::layers::{DEFAULT_TOML, World};
 use super::{Flags, Layers, LogFormat, LogSettings, Settings, load_from, show};

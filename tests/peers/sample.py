@@ -1,7 +1,9 @@
-"""What the help page's sample does, on the official SDK: sample.py PROJECT LOGSTORE GROUP CONSUMER HOST PORT TIMEOUT.
+"""What the help page's sample does, on the official SDK: sample.py CONSUMER KEY=VALUE...
 
-A connection for every batch, a message for every log, and the checkpoint is saved when the batch went through without
-an exception. Who breaks off a batch gets it raised, as the page says; the SDK's own syslog client is used.
+SLS is told by the page's environment (SLS_ENDPOINT, SLS_AK_ID, SLS_AK_KEY, SLS_PROJECT, SLS_LOGSTORE, SLS_CG), the receiver
+by the keys of the page's settings (host, port, protocol, sep, timeout, facility, severity, hostname, tag). A connection for
+every batch, a message for every log, and the checkpoint is saved when the batch went through without an exception. Who
+breaks off a batch gets it raised, as the page says; the SDK's own syslog client is used.
 """
 import logging
 import os
@@ -14,13 +16,21 @@ from aliyun.log import PullLogResponse
 from aliyun.log.consumer import ConsumerProcessorBase, ConsumerWorker, CursorPosition, LogHubConfig
 from aliyun.log.ext import syslogclient
 
-project, logstore, group, consumer, host = sys.argv[1:6]
-port, timeout = int(sys.argv[6]), float(sys.argv[7])
+consumer = sys.argv[1]
+settings = {"protocol": "tcp", "sep": "||", "timeout": "120", "facility": None, "severity": None}
+settings.update({"hostname": None, "tag": None})
+settings.update(setting.split("=", 1) for setting in sys.argv[2:])
 logging.basicConfig(level=logging.WARNING)
 
 
+def code(key):
+    return None if settings[key] is None else int(settings[key])
+
+
 def connection():
-    return syslogclient.SyslogClientRFC5424(host, port, proto="tcp", timeout=timeout)
+    address = settings["host"], int(settings["port"])
+    timeout = float(settings["timeout"])
+    return syslogclient.SyslogClientRFC5424(*address, proto=settings["protocol"], timeout=timeout)
 
 
 class Forward(ConsumerProcessorBase):
@@ -35,26 +45,26 @@ class Forward(ConsumerProcessorBase):
         with connection() as receiver:
             for fields in fields_of_logs:
                 moment = datetime.fromtimestamp(int(fields.pop("__time__")))
-                text = "".join("||%s=%s" % pair for pair in fields.items())
+                text = "".join("%s%s=%s" % (settings["sep"], key, value) for key, value in fields.items())
                 receiver.log(
                     text,
-                    facility=syslogclient.FAC_USER,
-                    severity=syslogclient.SEV_INFO,
+                    facility=code("facility"),
+                    severity=code("severity"),
                     timestamp=moment,
-                    program=None,
-                    hostname="sample",
+                    program=settings["tag"],
+                    hostname=settings["hostname"],
                 )
         self.save_checkpoint(check_point_tracker)
 
 
 # Intervals shorter than the page's, as those of the program that it is compared with.
 config = LogHubConfig(
-    "http://sls.test",
+    os.environ["SLS_ENDPOINT"],
     os.environ["SLS_AK_ID"],
     os.environ["SLS_AK_KEY"],
-    project,
-    logstore,
-    group,
+    os.environ["SLS_PROJECT"],
+    os.environ["SLS_LOGSTORE"],
+    os.environ["SLS_CG"],
     consumer,
     cursor_position=CursorPosition.BEGIN_CURSOR,
     heartbeat_interval=1,

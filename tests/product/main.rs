@@ -18,6 +18,8 @@ mod outage;
 mod peers;
 mod refusals;
 mod relp;
+mod rfc3164;
+mod sample;
 mod set_aside;
 mod settings;
 mod snapshot;

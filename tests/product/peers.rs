@@ -120,9 +120,6 @@ pub fn rsyslog(input: Input, port: u16) -> Option<Daemon> {
 /// syslog-ng's `syslog()`, which counts octets, if it is installed: over TCP, or TLS with a client certificate. It ends a
 /// connection on which it is sent a message of more than `longest` bytes.
 pub fn syslog_ng(tls: bool, longest: usize, port: u16) -> Option<Daemon> {
-    let root = peer("SLS_SYSLOG_TEST_SYSLOG_NG")?;
-    let folder = Folder::new("syslog-ng");
-    write_certificates(folder.path());
     let transport = match tls {
         true => {
             "transport(\"tls\") tls(cert-file(\"@DIR@/server.pem\") key-file(\"@DIR@/server-key.pem\") \
@@ -130,7 +127,20 @@ pub fn syslog_ng(tls: bool, longest: usize, port: u16) -> Option<Daemon> {
         }
         false => "transport(\"tcp\")",
     };
+    start_syslog_ng("syslog", transport, longest, port)
+}
+
+/// syslog-ng's `network()` over TCP, which reads lines of RFC 3164, if it is installed.
+pub fn syslog_ng_lines(port: u16) -> Option<Daemon> {
+    start_syslog_ng("network", "transport(\"tcp\")", 2 << 20, port)
+}
+
+fn start_syslog_ng(driver: &str, transport: &str, longest: usize, port: u16) -> Option<Daemon> {
+    let root = peer("SLS_SYSLOG_TEST_SYSLOG_NG")?;
+    let folder = Folder::new("syslog-ng");
+    write_certificates(folder.path());
     let config = include_str!("../peers/syslog-ng.conf")
+        .replace("@DRIVER@", driver)
         .replace("@PORT@", &port.to_string())
         .replace("@LONGEST@", &longest.to_string())
         .replace("@TRANSPORT@", transport);

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::error::{ConfigError, check_duration, check_range};
+use super::style::MessageStyle;
 use super::text::render_duration;
 
 /// The receiver: transport, message, confirmation.
@@ -32,8 +33,10 @@ pub struct DestinationConfig {
     pub severity: u8,
     /// HOSTNAME of the messages.
     pub hostname: String,
-    /// APP-NAME of the messages, `-` if none.
+    /// APP-NAME of the messages, `-` if none. In RFC 3164 their TAG, and `sls` if none.
     pub tag: String,
+    /// How messages are written otherwise.
+    pub style: MessageStyle,
     /// Whether and where messages say which log they stand for.
     pub origin: OriginStamp,
     /// Offset of the TIMESTAMP from UTC, in minutes; 0 is written as `Z`.
@@ -79,6 +82,8 @@ pub enum Framing {
     OctetCounting,
     /// RFC 6587 3.4.2 with LF.
     Lf,
+    /// The same with NUL.
+    Nul,
 }
 
 /// What happens to CR and LF in keys, values and tags.
@@ -88,7 +93,7 @@ pub enum NewlinePolicy {
     Escape,
     /// Replaced by a space.
     Space,
-    /// Kept; not with LF framing.
+    /// Kept; not with LF or NUL framing.
     Keep,
 }
 
@@ -214,6 +219,7 @@ impl Framing {
         match self {
             Self::OctetCounting => "octet-counting",
             Self::Lf => "lf",
+            Self::Nul => "nul",
         }
     }
 }
@@ -224,8 +230,9 @@ impl FromStr for Framing {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.trim().to_ascii_lowercase().replace('_', "-").as_str() {
             "lf" => Ok(Self::Lf),
+            "nul" => Ok(Self::Nul),
             "octet-counting" => Ok(Self::OctetCounting),
-            _ => Err("is not lf or octet-counting".into()),
+            _ => Err("is not lf, nul or octet-counting".into()),
         }
     }
 }
@@ -334,6 +341,7 @@ impl DestinationConfig {
             severity: 6,
             hostname: Self::machine_name(),
             tag: "-".into(),
+            style: MessageStyle::default(),
             origin: OriginStamp::Off,
             utc_offset_minutes: 0,
             confirmation: protocol.default_confirmation(),
@@ -362,6 +370,7 @@ impl DestinationConfig {
     pub(super) fn check(&self, problems: &mut Vec<ConfigError>) {
         self.check_address(problems);
         self.check_message(problems);
+        self.check_style(problems);
         self.check_delivery(problems);
         self.check_tls(problems);
     }
@@ -412,12 +421,15 @@ impl DestinationConfig {
         if !printable(&self.tag, 48) {
             refuse("destination.tag", "is not 1 to 48 printable ASCII characters without spaces; - means none".into());
         }
-        if self.framing == Framing::Lf && self.newlines == NewlinePolicy::Keep {
+        if self.framing != Framing::OctetCounting && self.newlines == NewlinePolicy::Keep {
+            let end = if self.framing == Framing::Nul { "NUL" } else { "line break" };
             refuse(
                 "destination.newlines",
-                "keep contradicts destination.framing = \"lf\", which ends a message at each line break; set \
-                 destination.newlines to escape or space, or destination.framing to octet-counting"
-                    .into(),
+                format!(
+                    "keep contradicts destination.framing = \"{}\", which ends a message at each {end}; set \
+                     destination.newlines to escape or space, or destination.framing to octet-counting",
+                    self.framing
+                ),
             );
         }
         if !self.protocol.has_framing() && self.framing != Framing::OctetCounting {

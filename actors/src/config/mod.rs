@@ -9,6 +9,7 @@ mod destination;
 mod error;
 mod limits;
 mod source;
+mod style;
 mod text;
 
 use std::time::Duration;
@@ -20,6 +21,7 @@ pub use destination::{
 pub use error::ConfigError;
 pub use limits::{LimitsConfig, MIN_BYTES_PER_WORKER, MailboxConfig};
 pub use source::{Credentials, Endpoint, Signature, SourceConfig};
+pub use style::{InvalidUtf8, MessageStyle, SyslogForm, TimestampStyle};
 pub use text::{
     StartTime, parse_duration, parse_facility, parse_fingerprint, parse_severity, parse_size, parse_start_time,
     parse_utc_offset, render_duration, render_size,

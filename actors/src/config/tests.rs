@@ -97,6 +97,24 @@ fn every_contradiction_is_refused_with_the_number_to_change() {
             "destination.newlines: keep contradicts destination.framing = \"lf\", which ends a message at each line break; set destination.newlines to escape or space, or destination.framing to octet-counting",
         ),
         (
+            Tcp,
+            |c| (c.destination.framing, c.destination.newlines) = (Framing::Nul, NewlinePolicy::Keep),
+            "destination.newlines: keep contradicts destination.framing = \"nul\", which ends a message at each NUL; set destination.newlines to escape or space, or destination.framing to octet-counting",
+        ),
+        (
+            Tls,
+            |c| {
+                c.destination.style.syslog = SyslogForm::Rfc3164;
+                c.destination.origin = OriginStamp::StructuredData;
+            },
+            "destination.origin: structured-data contradicts destination.syslog = \"rfc3164\", which has none; set destination.origin to field, or destination.syslog to rfc5424",
+        ),
+        (
+            Tls,
+            |c| c.destination.style.final_lf = true,
+            "destination.final_lf: has no meaning with tls, only with udp; leave it out",
+        ),
+        (
             Udp,
             |c| c.destination.framing = Framing::Lf,
             "destination.framing: has no meaning with udp, where a datagram is a message; leave it out",

@@ -77,6 +77,7 @@ pub fn config(protocol: Protocol, port: u16) -> DestinationConfig {
         severity: 6,
         hostname: "here".to_owned(),
         tag: "-".to_owned(),
+        style: MessageStyle::default(),
         origin: OriginStamp::Off,
         utc_offset_minutes: 0,
         confirmation: protocol.default_confirmation(),

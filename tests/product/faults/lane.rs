@@ -2,7 +2,6 @@
 //! carried out, logs are put throughout, and at the end the judge has its say.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::judge::{Round, Verdict, judge};
@@ -11,8 +10,9 @@ use super::network::{Loss, Network};
 use super::plan::{Fault, Kind, Salvo, plan};
 use super::proxy::{Behaviour, Manners, Proxy};
 use crate::forwarder::Forwarder;
-use crate::harness::{PATIENCE, Process, SECRET, for_a_while};
-use crate::hub::{GROUP, Hub, KEY_ID, LOGSTORE, PROJECT, numbered_group};
+use crate::harness::{PATIENCE, Process, for_a_while};
+use crate::hub::{GROUP, Hub, numbered_group};
+use crate::sample::sample;
 
 /// Shards of each lane.
 pub const SHARDS: u32 = 4;
@@ -199,13 +199,9 @@ impl Run {
         };
         if self.lane.sender == Sender::Sample {
             let python = std::env::var_os("SLS_SYSLOG_TEST_PYTHON").expect("a lane of the sample has Python");
-            let mut command = Command::new(python);
-            command.env("http_proxy", format!("http://{}", self.hub.address));
-            command.env("SLS_AK_ID", KEY_ID).env("SLS_AK_KEY", SECRET);
-            command.arg("-B").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peers/sample.py"));
-            command.args([PROJECT, LOGSTORE, GROUP, &name, &to.ip().to_string(), &to.port().to_string()]);
-            command.arg(SENDERS_PATIENCE.as_secs_f64().to_string());
-            return Running::Sample(Process::start(&name, &mut command));
+            let patience = SENDERS_PATIENCE.as_secs_f64().to_string();
+            let settings = [("timeout", patience.as_str()), ("hostname", "sample")];
+            return Running::Sample(sample(&name, python.as_ref(), &self.hub, to, &settings, "UTC"));
         }
         let path = |file: &str| self.keeper.folder().join(file).to_str().unwrap().to_owned();
         let (ca, cert, key) = (path("ca.pem"), path("client.pem"), path("client-key.pem"));

@@ -6,8 +6,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::key_value::Shape;
-use super::text::cut_at_character;
+use super::shape::Shape;
+use super::text::{cut_at_character, without_invalid};
 use crate::wire::sls::log_group::{Group, LogTime, Malformed, read_log};
 
 /// What was done to a log so that it could become this message.
@@ -54,18 +54,32 @@ pub(super) fn message(
     fields.set(b"__topic__"[..].into(), group.topic.into());
     fields.set(b"__source__"[..].into(), group.source.into());
     if let Some(nanoseconds) = time.nanoseconds.filter(|nanoseconds| *nanoseconds != 0) {
-        fields.set(b"__time_ns_part__"[..].into(), nanoseconds.to_string().into_bytes().into());
+        let (before, behind) = shape.nanoseconds;
+        let before = &before[b"__time_ns_part__=".len()..];
+        let value = [before, nanoseconds.to_string().as_bytes(), behind].concat();
+        fields.set(b"__time_ns_part__"[..].into(), value.into());
     }
+    // Where bytes are left out, what counts as the same key is what is left.
+    let key_of = |key| match shape.drops {
+        false => Cow::Borrowed(key),
+        true => match without_invalid(key) {
+            Cow::Borrowed(_) => Cow::Borrowed(key),
+            Cow::Owned(left) => Cow::Owned(left.into_bytes()),
+        },
+    };
     for tag in &group.tags {
-        fields.set([b"__tag__:", tag.key].concat().into(), tag.value.into());
+        care.altered |= shape.drops && without_invalid(tag.key).len() != tag.key.len();
+        fields.set([b"__tag__:", &key_of(tag.key)[..]].concat().into(), tag.value.into());
     }
     read_log(list, log, |content| {
-        if content.key == b"__time__" || shape.stamp.as_ref().is_some_and(|stamp| stamp.is_posed_by(content.key)) {
+        let key = key_of(content.key);
+        care.altered |= key.len() != content.key.len();
+        if *key == *b"__time__" || shape.stamp.as_ref().is_some_and(|stamp| stamp.is_posed_by(&key)) {
             // It would take the place of the log's time, which is in the header only, or of its stamp; both stay as they
             // are.
             care.altered = true;
         } else {
-            fields.set(content.key.into(), content.value.into());
+            fields.set(key, content.value.into());
         }
     })?;
 

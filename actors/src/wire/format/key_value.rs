@@ -15,26 +15,19 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use memchr::memmem::Finder;
-
-use super::origin::{Batch, Place, Stamper};
-use super::text::{Cleaner, count_breaks, cut_at_character};
+use super::origin::{Batch, Place};
+use super::shape::Shape;
+use super::text::cut_at_character;
 use super::{RenderError, RenderSettings, Rendered, careful};
-use crate::config::{Framing, NewlinePolicy};
 use crate::wire::sls::log_group::{Group, LogTime, Malformed, Pair, next_group, next_log, read_log};
 use crate::wire::syslog::gap::GapRecord;
-use crate::wire::syslog::rfc5424::{Header, MAX_NANOSECONDS};
 
 /// Text that is checked at once: large enough to be quick, small enough to be in the first cache still.
 const WINDOW: usize = 32 * 1024;
 /// A log with more contents is rendered on the slow path, which holds nothing for a key that repeats.
 const MAX_FAST_CONTENTS: usize = 1024;
-/// The key of the log's nanoseconds, as it is written.
-const NANOSECONDS_KEY: &[u8] = b"__time_ns_part__=";
 /// Scratch memory kept between calls.
 const MAX_KEPT: usize = 1024 * 1024;
-/// Severity of gap records: err.
-const GAP_SEVERITY: u8 = 3;
 
 /// Where rendering stands in a body; the default is the beginning of one whose origin is not known, so that no stamps
 /// are written.
@@ -104,69 +97,13 @@ struct NextLog {
 #[derive(Debug, Clone)]
 pub struct Renderer {
     shape: Shape,
-    gap_header: Header,
     shared: Shared,
     keys: Keys,
     scratch: Vec<u8>,
     /// Whether the last window did not pass: then the next one is better checked log by log at once.
     wary: bool,
-    /// Sends every log through the slow path.
-    always_careful: bool,
-}
-
-/// The settings, compiled.
-#[derive(Debug, Clone)]
-pub(super) struct Shape {
-    pub(super) header: Header,
-    pub(super) sep: Vec<u8>,
-    pub(super) cleaner: Cleaner,
-    pub(super) max_message_bytes: Option<usize>,
-    pub(super) stamp: Option<Stamper>,
-    framing: Framing,
-    newlines: NewlinePolicy,
-    escapes: bool,
-    sep_finder: Finder<'static>,
-}
-
-impl Shape {
-    /// The nanoseconds that go into the TIMESTAMP.
-    pub(super) fn fraction(&self, time: &LogTime) -> Option<u32> {
-        time.nanoseconds.filter(|nanoseconds| (1..=MAX_NANOSECONDS).contains(nanoseconds))
-    }
-
-    /// Whether a reader would find the separator in this key or value.
-    pub(super) fn is_ambiguous(&self, text: &[u8]) -> bool {
-        !self.escapes && !self.sep.is_empty() && self.sep_finder.find(text).is_some()
-    }
-
-    /// Whether finished frames hold something that must not be there.
-    fn is_suspicious(&self, text: &[u8], frames: u32) -> bool {
-        let expected = if self.framing == Framing::Lf { frames as usize } else { 0 };
-        (self.newlines != NewlinePolicy::Keep && count_breaks(text) != expected)
-            || simdutf8::basic::from_utf8(text).is_err()
-    }
-
-    fn frame_len(&self, message_len: usize) -> usize {
-        match self.framing {
-            Framing::OctetCounting => itoa::Buffer::new().format(message_len).len() + 1 + message_len,
-            Framing::Lf => message_len + 1,
-        }
-    }
-
-    #[inline]
-    fn begin_frame(&self, message_len: usize, out: &mut Vec<u8>) {
-        if self.framing == Framing::OctetCounting {
-            out.extend_from_slice(itoa::Buffer::new().format(message_len).as_bytes());
-            out.push(b' ');
-        }
-    }
-
-    #[inline]
-    fn end_frame(&self, out: &mut Vec<u8>) {
-        if self.framing == Framing::Lf {
-            out.push(b'\n');
-        }
-    }
+    /// Sends every log of this group through the slow path.
+    careful: bool,
 }
 
 /// What the messages of a group share, rendered.
@@ -178,6 +115,8 @@ struct Shared {
     tags_at: usize,
     altered: bool,
     ambiguous: bool,
+    /// Tags that differ may become the same.
+    needs_care: bool,
 }
 
 impl Shared {
@@ -187,6 +126,7 @@ impl Shared {
             self.text = Vec::new();
         }
         (self.altered, self.ambiguous) = (false, false);
+        self.needs_care = shape.drops && group.tags.iter().any(|tag| simdutf8::basic::from_utf8(tag.key).is_err());
         self.field(shape, b"__topic__", b"", group.topic);
         self.field(shape, b"__source__", b"", group.source);
         self.tags_at = self.text.len();
@@ -294,40 +234,13 @@ enum Ended {
 impl Renderer {
     /// Compiles the settings.
     pub fn new(settings: RenderSettings) -> Self {
-        let newlines = match (settings.framing, settings.newlines) {
-            (Framing::Lf, NewlinePolicy::Keep) => NewlinePolicy::Escape,
-            (_, policy) => policy,
-        };
-        // A separator with line breaks in it would break frames as a value would.
-        let mut sep = Vec::new();
-        Cleaner::new(newlines, None).write(settings.sep.as_bytes(), &mut sep);
-        let header = |severity: u8, msgid| {
-            let priority = settings.facility.min(23) * 8 + severity.min(7);
-            Header::new(priority, &settings.hostname, &settings.tag, msgid, settings.utc_offset_minutes)
-        };
-        let cleaner = Cleaner::new(newlines, settings.kv_escape.then(|| sep.clone()));
-        let stamp = settings.origin.as_ref().and_then(|origin| Stamper::new(origin, &sep, &cleaner));
-        let log_header = header(settings.severity, "-");
-        let structured = stamp.as_ref().is_some_and(Stamper::is_structured_data);
         Self {
-            gap_header: header(GAP_SEVERITY, "gap"),
-            // Windows are no test of text without separators, nor is it worth one to tell `a` as separator from text.
-            always_careful: sep.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_'),
-            shape: Shape {
-                header: if structured { log_header.before_structured_data() } else { log_header },
-                cleaner,
-                stamp,
-                max_message_bytes: settings.max_message_bytes,
-                framing: settings.framing,
-                newlines,
-                escapes: settings.kv_escape,
-                sep_finder: Finder::new(&sep).into_owned(),
-                sep,
-            },
+            shape: Shape::new(&settings),
             shared: Shared::default(),
             keys: Keys::default(),
             scratch: Vec::new(),
             wary: false,
+            careful: false,
         }
     }
 
@@ -377,6 +290,7 @@ impl Renderer {
             let open = position.open.insert(open);
             group.read(raw, open.bytes.clone())?;
             self.shared.render(&self.shape, &group);
+            self.careful = self.shape.always_careful || self.shared.needs_care;
             if let Some(stamp) = &mut self.shape.stamp {
                 let logs = position.alone.map_or(group.logs, |(_, logs)| logs);
                 let place = Place { groups: position.groups, logs_before: position.logs, logs };
@@ -476,7 +390,7 @@ impl Renderer {
                 more = true;
             }
         })?;
-        if more || self.always_careful || !(same_keys || self.keys.learn(contents, &self.shape)) {
+        if more || self.careful || !(same_keys || self.keys.learn(contents, &self.shape)) {
             return self.render_carefully(pass, log, room, out, rendered);
         }
         if self.shape.escapes && contents.iter().any(|content| self.shape.cleaner.needs_escape(content.value)) {
@@ -491,8 +405,11 @@ impl Renderer {
             Some(nanoseconds) => digits.format(nanoseconds),
         };
         shape.header.set_second(i64::from(time.seconds));
-        let nanoseconds_len =
-            if nanoseconds.is_empty() { 0 } else { shape.sep.len() + NANOSECONDS_KEY.len() + nanoseconds.len() };
+        let (before_nanoseconds, behind_nanoseconds) = shape.nanoseconds;
+        let nanoseconds_len = match nanoseconds.len() {
+            0 => 0,
+            digits => shape.sep.len() + before_nanoseconds.len() + digits + behind_nanoseconds.len(),
+        };
         let keys_len = if contents.is_empty() { 0 } else { self.keys.ends[contents.len() - 1] };
         let stamp_len = shape.stamp.as_ref().map_or(0, |stamp| stamp.len(pass.index));
         let message_len = shape.header.len(fraction.is_some())
@@ -522,8 +439,9 @@ impl Renderer {
             let (before, tags) = self.shared.text.split_at(self.shared.tags_at);
             out.extend_from_slice(before);
             out.extend_from_slice(&shape.sep);
-            out.extend_from_slice(NANOSECONDS_KEY);
+            out.extend_from_slice(before_nanoseconds);
             out.extend_from_slice(nanoseconds.as_bytes());
+            out.extend_from_slice(behind_nanoseconds);
             out.extend_from_slice(tags);
         }
         let mut key_at = 0;
@@ -580,8 +498,10 @@ impl Renderer {
         let nanoseconds = time.nanoseconds.filter(|nanoseconds| *nanoseconds != 0);
         if let Some(nanoseconds) = nanoseconds {
             message.extend_from_slice(&shape.sep);
-            message.extend_from_slice(NANOSECONDS_KEY);
+            let (before, behind) = shape.nanoseconds;
+            message.extend_from_slice(before);
             message.extend_from_slice(itoa::Buffer::new().format(nanoseconds).as_bytes());
+            message.extend_from_slice(behind);
         }
         message.extend_from_slice(tags);
         let mut key_at = 0;
@@ -635,12 +555,14 @@ impl Renderer {
         Ok(true)
     }
 
-    /// Writes a gap record as one frame: severity err, MSGID `gap`, TIMESTAMP the second when it was noticed.
+    /// Writes a gap record as one frame: severity err, MSGID `gap` (RFC 3164 has none: `gap ` before the fields), TIMESTAMP
+    /// the second when it was noticed.
     pub fn gap(&mut self, gap: &GapRecord, out: &mut Vec<u8>) {
         let message = &mut self.scratch;
         message.clear();
-        self.gap_header.set_second(gap.noticed_s);
-        self.gap_header.write(None, message);
+        self.shape.gap_header.set_second(gap.noticed_s);
+        self.shape.gap_header.write(None, message);
+        message.extend_from_slice(self.shape.gap_start);
         let max = self.shape.max_message_bytes.map_or(usize::MAX, |max| max.max(message.len()));
         let shard = gap.shard.to_string();
         for (key, value) in [
@@ -690,6 +612,8 @@ struct Pass<'a, 'b> {
 impl Renderer {
     /// One that takes the slow path for every log: what the fast path has to agree with.
     pub(crate) fn careful(settings: RenderSettings) -> Self {
-        Self { always_careful: true, ..Self::new(settings) }
+        let mut renderer = Self::new(settings);
+        renderer.shape.always_careful = true;
+        renderer
     }
 }

@@ -6,11 +6,14 @@
 mod careful;
 pub mod key_value;
 pub mod origin;
+mod shape;
+#[cfg(test)]
+mod style_tests;
 #[cfg(test)]
 mod tests;
 pub mod text;
 
-use crate::config::{DestinationConfig, Framing, NewlinePolicy, OriginStamp};
+use crate::config::{DestinationConfig, Framing, MessageStyle, NewlinePolicy, OriginStamp};
 use crate::wire::sls::log_group::Malformed;
 
 pub use key_value::{Alone, Position, Renderer};
@@ -30,7 +33,7 @@ pub struct RenderSettings {
     pub sep: String,
     /// Whether `sep`, `=` and `\` in keys and values are escaped.
     pub kv_escape: bool,
-    /// What happens to CR, LF and NUL. `Keep` with LF framing escapes them all the same.
+    /// What happens to CR, LF and NUL. `Keep` with LF or NUL framing escapes them all the same.
     pub newlines: NewlinePolicy,
     /// How messages are told apart.
     pub framing: Framing,
@@ -38,7 +41,9 @@ pub struct RenderSettings {
     pub max_message_bytes: Option<usize>,
     /// Offset of the TIMESTAMP from UTC.
     pub utc_offset_minutes: i32,
-    /// The origin stamp, if messages carry one.
+    /// Which standard, and what it leaves open.
+    pub style: MessageStyle,
+    /// The origin stamp, if messages carry one. In RFC 3164 a field, or nothing.
     pub origin: Option<OriginSettings>,
 }
 
@@ -77,6 +82,7 @@ impl From<&DestinationConfig> for RenderSettings {
             framing: config.framing,
             max_message_bytes: config.max_message_bytes,
             utc_offset_minutes: config.utc_offset_minutes,
+            style: config.style,
             origin: None,
         }
     }

@@ -7,6 +7,7 @@ use prost::Message as _;
 
 use super::origin::Batch;
 use super::*;
+use crate::config::{InvalidUtf8, SyslogForm, TimestampStyle};
 use crate::model::cursor::Cursor;
 use crate::model::ids::ShardId;
 use crate::wire::sls::log_group::count_groups;
@@ -53,6 +54,7 @@ pub(super) fn settings() -> RenderSettings {
         framing: Framing::Lf,
         max_message_bytes: None,
         utc_offset_minutes: 0,
+        style: MessageStyle::default(),
         origin: None,
     }
 }
@@ -344,22 +346,36 @@ pub(super) fn any_list() -> impl Strategy<Value = LogGroupList> {
 
 fn any_settings() -> impl Strategy<Value = RenderSettings> {
     let newlines = prop::sample::select(vec![NewlinePolicy::Escape, NewlinePolicy::Space, NewlinePolicy::Keep]);
-    let framing = prop::sample::select(vec![Framing::Lf, Framing::OctetCounting]);
+    let framing = prop::sample::select(vec![Framing::Lf, Framing::Nul, Framing::OctetCounting]);
     let sep = prop::sample::select(vec!["||", "|", " ", "\t", "日", "a", "", "\n"]);
     let max = proptest::option::weighted(0.2, 1_usize..400);
     let stamp = prop::sample::select(vec![OriginStamp::Off, OriginStamp::StructuredData, OriginStamp::Field]);
-    (newlines, framing, sep, any::<bool>(), max, -900..900_i32, stamp).prop_map(
-        |(newlines, framing, sep, kv_escape, max, offset, stamp)| RenderSettings {
+    (newlines, framing, sep, any::<bool>(), max, -900..900_i32, stamp, any_style()).prop_map(
+        |(newlines, framing, sep, kv_escape, max, offset, stamp, style)| RenderSettings {
             newlines,
             framing,
             sep: sep.into(),
             kv_escape,
             max_message_bytes: max,
             utc_offset_minutes: offset,
+            style,
             origin: Some(OriginSettings { stamp, project: "my-project".into(), logstore: "web_access".into() }),
             ..settings()
         },
     )
+}
+
+/// RFC 5424 mostly, and everything that it can be instead.
+fn any_style() -> impl Strategy<Value = MessageStyle> {
+    let syslog = prop::sample::select(vec![SyslogForm::Rfc5424, SyslogForm::Rfc5424, SyslogForm::Rfc3164]);
+    let timestamps = [TimestampStyle::Rfc5424, TimestampStyle::Sample, TimestampStyle::SampleExact];
+    let invalid_utf8 = prop::sample::select(vec![InvalidUtf8::Replace, InvalidUtf8::Drop]);
+    let rest = (prop::sample::select(timestamps.to_vec()), any::<bool>(), any::<bool>(), any::<bool>());
+    let other = (syslog, invalid_utf8, rest).prop_map(|(syslog, invalid_utf8, rest)| {
+        let (timestamp, structured_data, legacy_ns_tuple, final_lf) = rest;
+        MessageStyle { syslog, timestamp, structured_data, invalid_utf8, legacy_ns_tuple, final_lf }
+    });
+    prop_oneof![1 => Just(MessageStyle::default()), 2 => other]
 }
 
 /// The fields of a log as the sample has them, by the letter of the rules and with nothing of the renderer.

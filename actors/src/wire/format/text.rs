@@ -1,11 +1,13 @@
 //! Makes the text of keys, values and tags safe for a frame.
 //!
-//! Invalid UTF-8 becomes U+FFFD, one for each maximal invalid part. LF, CR and NUL each end a message at some receiver
+//! Invalid UTF-8 becomes U+FFFD, one for each maximal invalid part, or is left out. LF, CR and NUL each end a message at some receiver
 //! (NUL does in syslog-ng's LF framing), so they go by the newline policy; what follows them could otherwise pose as a
 //! message of its own. All other control characters are legal in a frame and stay as they are. `kv_escape` puts a
 //! backslash before `=`, `\`, and each place at which a reader would find the separator.
 
-use crate::config::NewlinePolicy;
+use std::borrow::Cow;
+
+use crate::config::{InvalidUtf8, NewlinePolicy};
 
 /// The characters that end a message somewhere.
 pub const BREAKS: [u8; 3] = [b'\n', b'\r', 0];
@@ -16,12 +18,18 @@ pub struct Cleaner {
     newlines: NewlinePolicy,
     /// The separator, if it is to be escaped.
     escaped_sep: Option<Vec<u8>>,
+    invalid_utf8: InvalidUtf8,
 }
 
 impl Cleaner {
     /// A cleaner with this policy, which escapes `=`, `\` and the separator given.
     pub fn new(newlines: NewlinePolicy, escaped_sep: Option<Vec<u8>>) -> Self {
-        Self { newlines, escaped_sep }
+        Self { newlines, escaped_sep, invalid_utf8: InvalidUtf8::Replace }
+    }
+
+    /// The same with this done to what is no UTF-8.
+    pub fn with_invalid_utf8(self, invalid_utf8: InvalidUtf8) -> Self {
+        Self { invalid_utf8, ..self }
     }
 
     /// Writes `text`; says whether something of it was lost or changed, escapes by `kv_escape` apart.
@@ -59,6 +67,11 @@ impl Cleaner {
         };
         if let Ok(text) = simdutf8::basic::from_utf8(text) {
             return write_valid(text, out);
+        }
+        if self.invalid_utf8 == InvalidUtf8::Drop {
+            // What becomes neighbours may be a separator.
+            write_valid(&without_invalid(text), out);
+            return true;
         }
         for chunk in text.utf8_chunks() {
             write_valid(chunk.valid(), out);
@@ -121,6 +134,14 @@ fn begins_separator(text: &[u8], sep: &[u8]) -> bool {
     text == start && sep.starts_with(end)
 }
 
+/// `text` without what is no UTF-8 in it.
+pub fn without_invalid(text: &[u8]) -> Cow<'_, str> {
+    match simdutf8::basic::from_utf8(text) {
+        Ok(text) => text.into(),
+        Err(_) => text.utf8_chunks().map(|chunk| chunk.valid()).collect::<String>().into(),
+    }
+}
+
 /// How many of the [`BREAKS`] are in `text`.
 pub fn count_breaks(text: &[u8]) -> usize {
     // Sums of bytes of short runs, which compilers turn into vector instructions.
@@ -172,6 +193,15 @@ mod tests {
             assert_eq!(out, String::from_utf8_lossy(text).as_bytes());
             assert_eq!(altered, std::str::from_utf8(text).is_err());
         }
+    }
+
+    #[test]
+    fn invalid_utf8_can_be_left_out_and_what_meets_then_is_escaped() {
+        let cleaner = Cleaner::new(NewlinePolicy::Escape, None).with_invalid_utf8(InvalidUtf8::Drop);
+        assert_eq!(clean(&cleaner, b"ab\xff\xfecd\xe6\x97\n"), (b"abcd\\n".to_vec(), true));
+        assert_eq!(clean(&cleaner, "plain \u{fffd}".as_bytes()), ("plain \u{fffd}".into(), false));
+        let escaping = Cleaner::new(NewlinePolicy::Escape, Some(b"ab".to_vec())).with_invalid_utf8(InvalidUtf8::Drop);
+        assert_eq!(clean(&escaping, b"xa\xffbx"), (b"x\\abx".to_vec(), true));
     }
 
     #[test]

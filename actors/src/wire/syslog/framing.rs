@@ -1,4 +1,4 @@
-//! Message borders in a stream: octet counting and LF (RFC 6587 section 3.4).
+//! Message borders in a stream: octet counting, LF and NUL (RFC 6587 section 3.4).
 //!
 //! [`next_frame`] finds them in buffers that we rendered ourselves, [`Deframer`] in what a peer sends.
 
@@ -13,11 +13,14 @@ pub fn next_frame(framing: Framing, bytes: &[u8]) -> Option<(usize, std::ops::Ra
             let end = start.checked_add(len)?;
             (end <= bytes.len()).then_some((end, start..end))
         }
-        Framing::Lf => {
-            let end = memchr::memchr(b'\n', bytes)?;
-            Some((end + 1, 0..end))
-        }
+        Framing::Lf => ended(b'\n', bytes),
+        Framing::Nul => ended(0, bytes),
     }
+}
+
+fn ended(by: u8, bytes: &[u8]) -> Option<(usize, std::ops::Range<usize>)> {
+    let end = memchr::memchr(by, bytes)?;
+    Some((end + 1, 0..end))
 }
 
 /// The count at the start of an octet-counted frame, whole or not: where the message begins, and its length.
@@ -64,16 +67,19 @@ pub enum FrameError {
 
 /// Takes the bytes of one connection as they come and gives messages out.
 ///
-/// The framing is that of the first byte, a digit or `<`, and stays: both ends must not switch within a session.
+/// The framing is that of the first byte, a digit or `<`, and stays: both ends must not switch within a session. Where it
+/// is not counted, the LF or NUL that comes first tells which of them ends messages.
 /// Holds at most one frame beyond what was last given to it.
 #[derive(Debug)]
 pub struct Deframer {
     framing: Option<Framing>,
+    /// What ends a message that is not counted, before the first has ended.
+    expected: Option<Framing>,
     max_len: usize,
     buffer: Vec<u8>,
     /// Start of the next frame in `buffer`.
     at: usize,
-    /// Bytes of the frame at `at` that are known to hold no LF.
+    /// Bytes of the frame at `at` that are known not to end it.
     searched: usize,
     /// Bytes of the connection before `buffer`.
     dropped: u64,
@@ -82,7 +88,13 @@ pub struct Deframer {
 impl Deframer {
     /// A connection's beginning; no message may be longer than `max_len` bytes.
     pub fn new(max_len: usize) -> Self {
-        Self { framing: None, max_len, buffer: Vec::new(), at: 0, searched: 0, dropped: 0 }
+        Self { framing: None, expected: None, max_len, buffer: Vec::new(), at: 0, searched: 0, dropped: 0 }
+    }
+
+    /// The same where LF or NUL is known to be what ends messages, so that the other may be in them. It does not matter where
+    /// the peer counts.
+    pub fn expecting(framing: Framing, max_len: usize) -> Self {
+        Self { expected: Some(framing).filter(|framing| *framing != Framing::OctetCounting), ..Self::new(max_len) }
     }
 
     /// Takes bytes. Call [`next`](Self::next) until it has no more before the next call.
@@ -104,25 +116,38 @@ impl Deframer {
         let position = self.position();
         let rest = &self.buffer[self.at..];
         let Some(&first) = rest.first() else { return Ok(None) };
-        let framing = match first {
-            b'1'..=b'9' => Framing::OctetCounting,
-            b'<' => Framing::Lf,
+        let is_counted = match first {
+            b'1'..=b'9' => true,
+            b'<' => false,
             byte => return Err(FrameError::Start { byte, position }),
         };
-        if *self.framing.get_or_insert(framing) != framing {
+        if self.framing.is_some_and(|framing| (framing == Framing::OctetCounting) != is_counted) {
             return Err(FrameError::Start { byte: first, position });
         }
         let too_long = FrameError::TooLong { max: self.max_len, position };
-        let (frame_len, message) = match framing {
-            Framing::Lf => match memchr::memchr(b'\n', &rest[self.searched..]) {
-                Some(more) => (self.searched + more + 1, 0..self.searched + more),
-                None if rest.len() > self.max_len => return Err(too_long),
-                None => {
-                    self.searched = rest.len();
-                    return Ok(None);
+        let (frame_len, message) = match is_counted {
+            false => {
+                let unsearched = &rest[self.searched..];
+                let found = match self.framing.or(self.expected) {
+                    Some(Framing::Nul) => memchr::memchr(0, unsearched),
+                    Some(_) => memchr::memchr(b'\n', unsearched),
+                    None => memchr::memchr2(b'\n', 0, unsearched),
+                };
+                match found {
+                    Some(more) => {
+                        let ended_by = if unsearched[more] == 0 { Framing::Nul } else { Framing::Lf };
+                        self.framing.get_or_insert(ended_by);
+                        (self.searched + more + 1, 0..self.searched + more)
+                    }
+                    None if rest.len() > self.max_len => return Err(too_long),
+                    None => {
+                        self.searched = rest.len();
+                        return Ok(None);
+                    }
                 }
-            },
-            Framing::OctetCounting => {
+            }
+            true => {
+                self.framing = Some(Framing::OctetCounting);
                 // Ten digits are more than any receiver takes.
                 let Some(digits) = rest.iter().take(11).position(|b| !b.is_ascii_digit()) else {
                     return if rest.len() > 10 { Err(FrameError::Length { position }) } else { Ok(None) };
@@ -178,6 +203,7 @@ mod tests {
             (vec![&b"abc"[..], &b"0123456789"[..]], 5)
         );
         assert_eq!(walk(Framing::OctetCounting, b"2 \n\n0 1 x"), (vec![&b"\n\n"[..], &b""[..], &b"x"[..]], 0));
+        assert_eq!(walk(Framing::Nul, b"<1>a\n\0<2>b\0rest"), (vec![&b"<1>a\n"[..], b"<2>b"], 4));
         assert_eq!(walk(Framing::Lf, b"<1>a\n\n<2>b\nrest"), (vec![&b"<1>a"[..], &b""[..], &b"<2>b"[..]], 4));
     }
 
@@ -207,12 +233,29 @@ mod tests {
     }
 
     #[test]
-    fn both_framings_are_read_however_the_bytes_arrive() {
+    fn all_framings_are_read_however_the_bytes_arrive() {
         for step in 1..40 {
             let counted = deframe(b"9 <1>1 a\nb\n12 <1>1 0123456", step, 12);
             assert_eq!(counted, (vec![b"<1>1 a\nb\n".to_vec(), b"<1>1 0123456".to_vec()], Ok(())));
             let lines = deframe(b"<1>1 abc\n<2>1 200 OK\n", step, 12);
+            let ended = deframe(b"<1>1 abc\0<2>1 200\nOK\0", step, 12);
+            assert_eq!(ended, (vec![b"<1>1 abc".to_vec(), b"<2>1 200\nOK".to_vec()], Ok(())));
             assert_eq!(lines, (vec![b"<1>1 abc".to_vec(), b"<2>1 200 OK".to_vec()], Ok(())));
+        }
+    }
+
+    #[test]
+    fn what_is_known_to_end_messages_leaves_the_other_in_them() {
+        for (framing, stream) in [(Framing::Lf, &b"<1>a\0b\n<2>c\n"[..]), (Framing::Nul, b"<1>a\nb\0<2>c\0")] {
+            let mut deframer = Deframer::expecting(framing, 100);
+            deframer.push(stream);
+            assert_eq!(deframer.framing(), None);
+            assert_eq!(deframer.next().unwrap().unwrap().len(), 6);
+            assert_eq!(deframer.next().unwrap(), Some(&b"<2>c"[..]));
+            assert_eq!((deframer.framing(), deframer.end()), (Some(framing), Ok(())));
+            let mut counted = Deframer::expecting(framing, 100);
+            counted.push(b"4 <1>a");
+            assert_eq!(counted.next().unwrap(), Some(&b"<1>a"[..]));
         }
     }
 

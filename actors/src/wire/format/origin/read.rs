@@ -11,6 +11,7 @@ use memchr::memmem;
 
 use super::{FIELD, SD_ID};
 use crate::wire::syslog::parse::parse;
+use crate::wire::syslog::rfc3164;
 
 /// A stamp, read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,11 +124,15 @@ impl<'a> Stamp<'a> {
 
 impl<'a> FoundGap<'a> {
     /// The gap record that a line is or holds. To be asked about lines without stamp alone: all logs that could pose as a
-    /// gap record have one. Of a message that is RFC 5424 the MSGID decides.
+    /// gap record have one. Of a message that is RFC 5424 the MSGID decides, of one that is RFC 3164 how CONTENT begins.
     pub fn find(line: &'a [u8]) -> Option<Self> {
         // The rarest part first.
         memmem::find(line, b"logstore=")?;
-        if parse(line).is_ok_and(|message| message.msgid != Some("gap")) {
+        let is_log = match parse(line) {
+            Ok(message) => message.msgid != Some("gap"),
+            Err(_) => rfc3164::parse(line).is_ok_and(|message| !message.is_gap()),
+        };
+        if is_log {
             return None;
         }
         let line = text(line);
