@@ -249,6 +249,32 @@ fn a_wrong_host_name_is_refused() {
     refuses_the_certificate(other, &["is for siem.example.com", "destination.tls.server_name ="]);
 }
 
+/// Rule U7: what is checked and sent is the name that is set, whatever name leads there.
+#[test]
+fn the_name_that_is_set_is_the_one_that_is_checked_over_tls_and_relp() {
+    let certificates = Certificates::new();
+    certificates.write("named", &certificates.trusted.issue(&["siem.example.com"], Validity::Now).unwrap());
+    let (ca, cert, key) =
+        (certificates.path("ca.pem"), certificates.path("named.pem"), certificates.path("named-key.pem"));
+    for protocol in ["tls", "relp+tls"] {
+        let hub = Hub::start(1);
+        hub.put_numbered(0..50, 10);
+        let receiver = Receiver::start(&["--protocol", protocol, "--cert", &cert, "--key", &key, "--mode", "check"]);
+        let named = |name: &str| {
+            let settings = [("destination.cert_path", ca.as_str()), ("destination.tls.server_name", name)];
+            Forwarder::start(&hub, receiver.address, protocol, &settings)
+        };
+        let mut other = named("127.0.0.1");
+        other.process.says("is for siem.example.com");
+        other.stop();
+        let right = named("siem.example.com");
+        hub.wait_until_committed();
+        right.stop();
+        let summary = receiver.finish();
+        assert_eq!((&summary["unique"], &summary["missing"]), (&50.into(), &0.into()), "{protocol}: {summary}");
+    }
+}
+
 #[test]
 fn an_expired_certificate_is_refused() {
     refuses_the_certificate(|own| own.issue(Validity::Expired), &["expired on", "destination.tls.pin_sha256 ="]);
