@@ -53,6 +53,8 @@ const WAIT_FOR_END: Duration = Duration::from_secs(5);
 /// Shortest time for which a connection has to stand open before cuts count against the one message that it carried,
 /// also where `confirm_after_connect` is off.
 const LEAST_SILENCE: Duration = Duration::from_secs(1);
+/// Places in the mailbox for what is no piece: to open and to close come while pieces are on their way (I6).
+const CONTROLS: usize = 2;
 /// Connections closed on probation, one after another, before the receiver counts as one that closes every connection.
 const EARLY_CLOSES: u32 = 3;
 
@@ -256,7 +258,7 @@ impl SyslogConnection {
     /// the first turn, and a formatter that is quicker would find it full.
     pub fn launch(self) -> Addr<Self> {
         Self::create(|ctx| {
-            ctx.set_mailbox_capacity(self.mailbox);
+            ctx.set_mailbox_capacity(self.mailbox + CONTROLS);
             self
         })
     }
@@ -700,7 +702,7 @@ impl Actor for SyslogConnection {
     type Context = actix::Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.set_mailbox_capacity(self.mailbox);
+        ctx.set_mailbox_capacity(self.mailbox + CONTROLS);
         ctx.spawn(Pump);
     }
 }

@@ -138,7 +138,8 @@ impl Formatter {
     /// Starts it on this arbiter, with its mailbox as large as set from the first message on (actix fact 6).
     pub fn launch(self) -> Addr<Self> {
         Self::create(|ctx| {
-            ctx.set_mailbox_capacity(self.mailbox);
+            // One more for its end, which comes while batches may still be on their way (I6).
+            ctx.set_mailbox_capacity(self.mailbox + 1);
             self
         })
     }
@@ -465,6 +466,37 @@ mod tests {
             });
             assert!(matches!(settled.next().await.outcome, Outcome::Failed(_)));
             assert!(counters.full_mailboxes.get() > 0);
+        });
+    }
+
+    /// A formatter was told to end while batches were on their way; the last of them found no place, though it had its
+    /// credit.
+    #[test]
+    fn i6_the_end_of_a_formatter_takes_no_batchs_place() {
+        crate::testing::runtime::run(async {
+            let (send, _pieces) = probe::<SendBatch>();
+            let (watcher, _ended) = probe::<ActorEnded>();
+            let formatter = Formatter::new(FormatterParts {
+                mailbox: 2,
+                piece_bytes: 8 << 10,
+                settings: RenderSettings::from(&DestinationConfig::new("siem", Protocol::Tcp)),
+                connections: vec![ConnectionHandle { send, credits: Credits::new(64) }],
+                budget: ByteBudget::new(1 << 20),
+                counters: Arc::default(),
+                log: Logger::root(slog::Discard, o!()),
+                guard: ExitGuard::new(ActorName::Formatter { worker: 0 }, watcher),
+            })
+            .launch();
+            let (report_to, _settled) = probe::<BatchSettled>();
+            let batches: Recipient<FormatBatch> = formatter.clone().recipient();
+            formatter.do_send(EndFormatter);
+            for sequence in 0..2 {
+                let numbers = (ShardId(0), Epoch(1), Generation(0), Sequence(sequence));
+                let ticket = Ticket::new(numbers, FailedFrom::none(), report_to.clone(), None);
+                let from = Cursor::new("c0").expect("printable");
+                let content = BatchContent::Body(body_of(1));
+                assert!(batches.try_send(FormatBatch { from, content, ticket }).is_ok(), "batch {sequence}");
+            }
         });
     }
 

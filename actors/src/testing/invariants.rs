@@ -66,6 +66,8 @@ struct Log {
     read: u32,
     /// A gap record has named it.
     named: bool,
+    /// The receiver has answered that it does not take it, and may have taken what came behind it.
+    refused: bool,
 }
 
 impl Log {
@@ -108,6 +110,7 @@ struct Consumer {
     listed: BTreeSet<ShardId>,
     owned: BTreeSet<ShardId>,
     epochs: BTreeMap<ShardId, Epoch>,
+    acquisitions: u64,
     /// The last commits that were confirmed to it; where it goes on if SLS has none (rule L6).
     resumes: BTreeMap<ShardId, u64>,
 }
@@ -117,6 +120,8 @@ struct Consumer {
 struct Epoch {
     positions: HashSet<u64>,
     committed: Option<u64>,
+    /// Which acquisition by this consumer it is.
+    number: u64,
     /// SLS had no checkpoint: what it does not hold any more lies before the beginning.
     begins: bool,
     lost: bool,
@@ -191,7 +196,15 @@ impl Checker {
         };
         let begin = inner.logs.len();
         for length in lengths {
-            inner.logs.push(Log { shard, number, length: *length, confirmed: false, read: 0, named: false });
+            inner.logs.push(Log {
+                shard,
+                number,
+                length: *length,
+                confirmed: false,
+                read: 0,
+                named: false,
+                refused: false,
+            });
         }
         let logs = begin..inner.logs.len();
         let shard = inner.shards.entry(shard).or_default();
@@ -297,7 +310,9 @@ impl Checker {
     pub fn epoch_begins(&self, consumer: &str, shard: ShardId) {
         let inner = &mut *self.0.borrow_mut();
         inner.note(|| format!("{consumer}: asks for the checkpoint of {shard}"));
-        inner.consumer(consumer).epochs.insert(shard, Epoch::default());
+        let consumer = inner.consumer(consumer);
+        consumer.acquisitions += 1;
+        consumer.epochs.insert(shard, Epoch { number: consumer.acquisitions, ..Epoch::default() });
     }
 
     /// A consumer has learnt, or reads on at, this position.
@@ -360,7 +375,14 @@ impl Checker {
         if is_second || is_too_many {
             inner.violated(format!("L3: {name} has too many commits in flight, one of them of shard {shard}"));
         }
-        Committing { checker: self.clone(), consumer: name.to_owned(), commit: (shard, now) }
+        Committing {
+            checker: self.clone(),
+            consumer: name.to_owned(),
+            commit: (shard, now),
+            // Where a group begins is nowhere that its consumers have come to.
+            position: decode_cursor(cursor.as_str()).filter(|_| !force),
+            epoch: inner.consumer(name).epochs.get(&shard).map(|epoch| epoch.number),
+        }
     }
 
     fn check_commit(&self, name: &str, shard: ShardId, cursor: &Cursor, force: bool) {
@@ -408,19 +430,22 @@ impl Checker {
         violations.into_iter().for_each(|what| inner.violated(what));
     }
 
-    /// The answer to a commit arrives while the consumer waits for it.
-    pub fn commit_answered(&self, name: &str, shard: ShardId, answer: &Result<(), SlsError>) {
+    /// The answer to a commit arrives while the consumer waits for it. Of a commit under a former lease it says nothing
+    /// about the leases of now.
+    pub fn commit_answered(&self, commit: &Committing, answer: &Result<(), SlsError>) {
         let inner = &mut *self.0.borrow_mut();
+        let (name, shard) = (&commit.consumer, commit.commit.0);
         inner.note(|| format!("{name}: commit of shard {shard} answered {answer:?}"));
         let consumer = inner.consumer(name);
+        let is_of_now = consumer.epochs.get(&shard).map(|epoch| epoch.number) == commit.epoch;
         match answer {
             Ok(()) => {
-                let committed = consumer.epochs.get(&shard).and_then(|epoch| epoch.committed);
-                consumer.resumes.extend(committed.map(|number| (shard, number)));
+                consumer.resumes.extend(commit.position.map(|position| (shard, position)));
                 if let Some(logs) = inner.shards.get_mut(&shard) {
-                    logs.acknowledged = logs.acknowledged.max(committed);
+                    logs.acknowledged = logs.acknowledged.max(commit.position);
                 }
             }
+            Err(_) if !is_of_now => {}
             Err(error) if error.code_is("ConsumerNotMatch") => {
                 if let Some(epoch) = consumer.epochs.get_mut(&shard) {
                     epoch.lost = true;
@@ -629,11 +654,11 @@ impl Inner {
         if text != text_of(id, log.length).as_bytes() {
             return self.violated(format!("log {id} was altered"));
         }
-        if sighting == Sighting::Confirmed {
-            log.confirmed = true;
-            return;
+        match sighting {
+            Sighting::Confirmed => return log.confirmed = true,
+            Sighting::Refused => return log.refused = true,
+            Sighting::Read => log.read += 1,
         }
-        log.read += 1;
         let (shard, number) = (log.shard, log.number);
         if log.read > 1 {
             self.duplicates += 1;
@@ -647,10 +672,9 @@ impl Inner {
         let groups = logs.groups.get(passed.start as usize..passed.end as usize).unwrap_or_default();
         let own = logs.groups[passed.end as usize].start..id;
         let mut before = groups.iter().cloned().chain([own]).flatten();
-        let overtakes = match self.terms.longest {
-            None => settled < number || !before.all(|id| self.logs[id].is_settled()),
-            Some(longest) => !before.all(|id| self.logs[id].is_settled() || self.logs[id].length + HEADER >= longest),
-        };
+        let longest = self.terms.longest.unwrap_or(usize::MAX);
+        let excused = |log: &Log| log.is_settled() || log.refused || log.length.saturating_add(HEADER) >= longest;
+        let overtakes = !before.all(|id| excused(&self.logs[id]));
         if overtakes {
             self.violated(format!("I10: log {id} (shard {shard}, {number}) overtakes log group {settled}"));
         }
@@ -719,6 +743,9 @@ pub struct Committing {
     checker: Checker,
     consumer: String,
     commit: (ShardId, Instant),
+    position: Option<u64>,
+    /// The acquisition under which it was sent.
+    epoch: Option<u64>,
 }
 
 impl Drop for Committing {

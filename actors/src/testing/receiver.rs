@@ -93,6 +93,8 @@ pub enum Sighting {
     Confirmed,
     /// The application has read the whole message.
     Read,
+    /// The application has read it, and has answered that it does not take it.
+    Refused,
 }
 
 /// Called with each sighting and the message.
@@ -405,9 +407,13 @@ impl State {
                             return Some(Ending::Fin);
                         }
                         _ if longest.is_some_and(|longest| frame.data.len() > longest) => {
+                            self.seen(Sighting::Refused, frame.data);
                             say(frame.number, "rsp", b"500 too long");
                         }
-                        (_, Answers::Refuse) => say(frame.number, "rsp", b"500 the disk is full"),
+                        (_, Answers::Refuse) => {
+                            self.seen(Sighting::Refused, frame.data);
+                            say(frame.number, "rsp", b"500 the disk is full");
+                        }
                         (_, answers) => {
                             self.seen(Sighting::Read, frame.data);
                             match answers {

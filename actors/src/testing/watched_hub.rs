@@ -119,11 +119,10 @@ impl HubLayer for WatchedHub {
     fn update_checkpoint(&self, shard: ShardId, cursor: &Cursor, force: bool) -> Answer<()> {
         let waiting = self.checker.commit_sent(&self.consumer, shard, cursor, force);
         let request = detached(self.inner.update_checkpoint(shard, cursor, force));
-        let (checker, consumer) = (self.checker.clone(), Rc::clone(&self.consumer));
+        let checker = self.checker.clone();
         Box::pin(async move {
             let answer = request.await;
-            checker.commit_answered(&consumer, shard, &answer);
-            drop(waiting);
+            checker.commit_answered(&waiting, &answer);
             answer
         })
     }
