@@ -2,7 +2,7 @@
 //!
 //! [`runtime`] runs a scenario on one thread under virtual time. [`hub`] is SLS and [`receiver`] the SIEM;
 //! [`local_ports`] hands both to a forwarder. [`watched_hub`] and [`invariants`] look on and check the promises,
-//! [`faults`] says what goes wrong when, and [`simulation`] puts it all together, reproducible by its seed.
+//! [`faults`] says what goes wrong when, [`layers`] put something over a port, and [`simulation`] puts it all together, reproducible by its seed.
 //! [`probe`] stands in for the neighbours of a single actor, and [`seams`] lead into what is private.
 
 pub mod dead_letter;

@@ -109,6 +109,8 @@ impl Naive {
                 self.tick();
             }
             Op::Beat => {
+                // As the Coordinator does: what time has changed comes first.
+                self.tick();
                 let begun = self.table.begin_heartbeat(self.now);
                 let Some(listed) = begun else {
                     let next = self.table.next_event();
@@ -281,7 +283,7 @@ impl Naive {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
     fn no_history_commits_under_a_stale_lease_or_reads_a_shard_twice_at_once(
