@@ -400,6 +400,30 @@ fn every_file_belongs_to_a_module() {
     none("files that no module declares", &complaints);
 }
 
+/// It is no member of this workspace, so nothing else notices before somebody fuzzes.
+#[test]
+fn the_fuzz_workspace_has_what_the_modules_call_that_it_takes() {
+    let manifest = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let (all, theirs) = (manifest("Cargo.toml"), manifest("tests/fuzz/Cargo.toml"));
+    let ours = all.split("\n[dependencies]\n").nth(1).and_then(|rest| rest.split("\n[").next()).unwrap();
+    let taken: Vec<String> = manifest("tests/fuzz/lib.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("#[path = \"../../")?.strip_suffix("\"]"))
+        .map(|path| path.trim_end_matches("mod.rs").to_owned())
+        .collect();
+    assert!(taken.len() > 3, "the modules were not found: {taken:?}");
+    let mut complaints = Vec::new();
+    for source in sources().iter().filter(|source| taken.iter().any(|path| source.path.starts_with(path))) {
+        for name in ours.lines().filter_map(|line| line.split(" = ").next()) {
+            let call = format!("{}::", name.replace('-', "_"));
+            if calls_anywhere(&source.production, &call) && !theirs.contains(&format!("\n{name} = ")) {
+                complaints.push(format!("{} calls {name}", source.path));
+            }
+        }
+    }
+    none("tests/fuzz/Cargo.toml does not name what it needs", &complaints);
+}
+
 #[test]
 fn every_code_is_explained() {
     let guide = std::fs::read_to_string(root().join("config/messages.md")).unwrap();

@@ -7,6 +7,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use sls_syslog_actors::io::pem;
 
 use crate::certs::{Authority, Identity, Validity};
 
@@ -85,9 +86,9 @@ fn make(names: &[String]) -> Result<(Authority, Identity), rcgen::Error> {
 pub fn server_config(identity: &ServerIdentity) -> Result<Arc<ServerConfig>, String> {
     let chain: Vec<_> = CertificateDer::pem_slice_iter(identity.identity.cert_pem.as_bytes())
         .collect::<Result<_, _>>()
-        .map_err(|e| format!("cannot read the certificate: {e}"))?;
+        .map_err(|e| format!("cannot read the certificate: {}", pem::problem(&e)))?;
     let key = PrivateKeyDer::from_pem_slice(identity.identity.key_pem.as_bytes())
-        .map_err(|e| format!("cannot read the private key: {e}"))?;
+        .map_err(|e| format!("cannot read the private key: {}", pem::problem(&e)))?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -97,7 +98,8 @@ pub fn server_config(identity: &ServerIdentity) -> Result<Arc<ServerConfig>, Str
         Some(pem) => {
             let mut roots = RootCertStore::empty();
             for authority in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-                let authority = authority.map_err(|e| format!("cannot read the client authorities: {e}"))?;
+                let authority =
+                    authority.map_err(|e| format!("cannot read the client authorities: {}", pem::problem(&e)))?;
                 roots.add(authority).map_err(|e| format!("cannot use the client authorities: {e}"))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)

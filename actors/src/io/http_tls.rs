@@ -7,6 +7,7 @@ use rustls::{CertificateError, ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
+use crate::io::pem;
 use crate::wire::text::escape_foreign;
 
 /// Builds the configuration that trusts the authorities in `ca_path`, or else the system's.
@@ -30,8 +31,8 @@ pub(super) fn client_config(ca_path: Option<&Path>) -> Result<Arc<ClientConfig>,
 pub(super) fn roots_from_file(path: &Path) -> Result<RootCertStore, String> {
     let cannot = |why: String| format!("cannot use {}: {why}", path.display());
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| cannot(error.to_string()))? {
-        let certificate = certificate.map_err(|error| cannot(error.to_string()))?;
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| cannot(pem::problem(&error)))? {
+        let certificate = certificate.map_err(|error| cannot(pem::problem(&error)))?;
         roots.add(certificate).map_err(|error| cannot(error.to_string()))?;
     }
     if roots.is_empty() {

@@ -6,6 +6,7 @@ pub mod dial;
 pub mod files;
 mod http_tls;
 pub mod log_hub;
+pub mod pem;
 mod pin;
 pub mod probe;
 pub(crate) mod relp;

@@ -22,6 +22,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::config::{Confirmation, DestinationConfig, TlsConfig};
 use crate::io::certificate::{Attempt, Facts};
+use crate::io::pem;
 use crate::io::pin::PinVerifier;
 use crate::io::probe::Seen;
 use crate::io::relp::Wire;
@@ -159,8 +160,9 @@ pub(super) fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Di
     let failed = |error: &dyn std::fmt::Display| {
         DialError(format!("cannot read certificates in PEM form from {}: {error}", path.display()))
     };
-    let chain: Vec<_> =
-        CertificateDer::pem_file_iter(path).and_then(Iterator::collect).map_err(|error| failed(&error))?;
+    let chain: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| failed(&pem::problem(&error)))?;
     if chain.is_empty() { Err(failed(&"it holds none")) } else { Ok(chain) }
 }
 
@@ -174,7 +176,7 @@ pub(super) fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, DialError>
                  openssl pkey -in {shown} -out key.pem, keep that file from others (chmod 600), and name it instead"
             ));
         }
-        DialError(format!("{shown} holds no private key in PEM form: {error}"))
+        DialError(format!("{shown} holds no private key in PEM form: {}", pem::problem(&error)))
     })
 }
 

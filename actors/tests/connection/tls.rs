@@ -480,3 +480,26 @@ fn files_that_cannot_be_used_are_refused_at_start_with_the_remedy() {
     let why = refused(&|s| s.tls.server_name = Some("not a name".to_owned()));
     assert!(why.contains("destination.tls.server_name"), "{why}");
 }
+
+/// The reader of PEM quotes the line that it cannot read: a key that was pasted as one line stood in the log, byte by byte.
+#[test]
+fn a_key_that_cannot_be_read_is_not_told() {
+    let files = Files::new("pasted-key");
+    let authority = Authority::new();
+    let chain = files.cert("client.pem", &authority.issue("client", 2099).der);
+    for (name, text) in [
+        ("escaped", "-----BEGIN PRIVATE KEY-----\\nMIGHAgEAMBMGByqGSM49\\n-----END PRIVATE KEY-----\\n"),
+        ("joined", "-----BEGIN PRIVATE KEY----- MIGHAgEAMBMGByqGSM49 -----END PRIVATE KEY-----\n"),
+        ("cut", "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\n"),
+        ("no base64", "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49!\n-----END PRIVATE KEY-----\n"),
+    ] {
+        let key = files.write("key.pem", text);
+        let mut settings = config(Protocol::Tls, 6514);
+        settings.tls.ca_path = Some(files.cert("ca.pem", &authority.der));
+        settings.tls.client = Some((chain.clone(), key));
+        let why = Destination::new(&settings).err().expect("refused").to_string();
+        assert!(why.contains("key.pem holds no private key in PEM form: "), "{name}: {why}");
+        let byte_by_byte = format!("{:?}", b"MIGHAg").replace(['[', ']'], "");
+        assert!(!why.contains("MIGHAg") && !why.contains(&byte_by_byte), "{name}: {why}");
+    }
+}

@@ -187,5 +187,6 @@ fn check_text(settings: &RenderSettings, text: &[u8], fields: &Fields) {
         _ => breaks(text).into_bytes(),
     };
     let expected: Fields = fields.iter().map(|(key, value)| (plain(key), plain(value))).collect();
-    assert_eq!(split_escaped_key_values(text, settings.sep.as_bytes()), Some(expected));
+    let read = split_escaped_key_values(text, settings.sep.as_bytes());
+    assert_eq!(read, Some(expected), "{:?} between the fields of {}", settings.sep, text.escape_ascii());
 }

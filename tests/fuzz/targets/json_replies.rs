@@ -11,13 +11,14 @@ use sls_syslog_actors::wire::sls::reply;
 /// Runs it: the first byte says which answer the others are.
 pub fn run(data: &[u8]) {
     let Some((&which, body)) = data.split_first() else { return };
+    // `None` also where a field that nobody reads holds what a reader of all of them refuses, such as bad UTF-8.
     let json: Option<Value> = serde_json::from_slice(body).ok();
-    let elements = json.as_ref().and_then(Value::as_array);
+    let elements = json.as_ref().map(|json| json.as_array().map_or(&[][..], Vec::as_slice));
     match which % 9 {
         0 => {
             let Some(shards) = usable(reply::parse_shards(body)) else { return };
             assert!(shards.is_sorted_by_key(|shard| shard.shard));
-            assert_eq!(elements.map(Vec::len), Some(shards.len()));
+            assert!(elements.is_none_or(|elements| elements.len() == shards.len()));
         }
         1 => drop(usable(reply::parse_logstore(body))),
         2 => {
@@ -28,7 +29,7 @@ pub fn run(data: &[u8]) {
         3 => drop(usable(reply::parse_cursor_time(body))),
         4 => {
             let Some(groups) = usable(reply::parse_consumer_groups(body)) else { return };
-            assert_eq!(elements.map(Vec::len), Some(groups.len()));
+            assert!(elements.is_none_or(|elements| elements.len() == groups.len()));
         }
         5 => {
             let Some(held) = usable(reply::parse_heartbeat(body)) else { return };
@@ -38,9 +39,9 @@ pub fn run(data: &[u8]) {
         6 => {
             let Some(checkpoint) = usable(reply::parse_checkpoint(body, ShardId(1))) else { return };
             if checkpoint.cursor.is_none() {
-                let elements = elements.expect("only an array is an answer");
                 let never = |element: &Value| element["shard"] == 1 && element["checkpoint"] == "";
-                assert!(elements.iter().any(never), "never committed, although nobody said so");
+                let said = elements.is_none_or(|elements| elements.iter().any(never));
+                assert!(said, "never committed, although nobody said so");
             }
         }
         7 => {

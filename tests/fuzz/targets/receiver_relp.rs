@@ -46,7 +46,7 @@ fn session(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let mut session = if u.ratio(7, 8)? { OPEN.as_bytes().to_vec() } else { Vec::new() };
     let mut number = u32::from(!session.is_empty());
     for _ in 0..u.int_in_range(0..=8)? {
-        number = if u.ratio(15, 16)? { number + 1 } else { u.arbitrary()? };
+        number = if u.ratio(15, 16)? { number.wrapping_add(1) } else { u.arbitrary()? };
         let command = *u.choose(&["syslog", "syslog", "syslog", "syslog", "syslog", "close", "open", "rsp"])?;
         let count = u.int_in_range(0..=20)?;
         let data = u.bytes(count)?;

@@ -38,6 +38,9 @@ fn with(u: &mut Unstructured<'_>) -> Result<()> {
         state.incoming = pieces(&answer, &[u.int_in_range(1..=100)?]);
         (state.ends, state.room) = (!is_polite, usize::MAX);
     }
+    // A refusal is waited upon for a moment, which never passes here.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let _entered = runtime.as_ref().expect("a runtime without a thread").enter();
     let mut cx = Context::from_waker(Waker::noop());
     let transport = match pin!(open_relp(stream.clone(), PLACE, u.int_in_range(1..=8)?)).poll(&mut cx) {
         Poll::Ready(Ok(transport)) => transport,
