@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
 use prost::Message as _;
-use sls_syslog_actors::config::{DestinationConfig, Framing, NewlinePolicy, Protocol};
+use sls_syslog_actors::config::{DestinationConfig, Framing, InvalidUtf8, NewlinePolicy, Protocol};
 use sls_syslog_actors::testing::seams::careful_renderer;
 use sls_syslog_actors::wire::format::{Position, RenderError, RenderSettings, Rendered, Renderer};
 use sls_syslog_actors::wire::sls::log_group::count_groups;
@@ -18,7 +18,7 @@ const SEPARATORS: [&str; 8] = ["||", "|", " ", "\t", "aba", ";;;", "日", "=|"];
 /// Any settings that the process would accept, as far as they shape messages.
 pub(super) fn settings(u: &mut Unstructured<'_>) -> Result<RenderSettings> {
     let mut destination = DestinationConfig::new("siem", Protocol::Tcp);
-    destination.framing = if u.arbitrary()? { Framing::OctetCounting } else { Framing::Lf };
+    destination.framing = *u.choose(&[Framing::OctetCounting, Framing::Lf, Framing::Nul])?;
     destination.newlines = *u.choose(&[NewlinePolicy::Escape, NewlinePolicy::Space, NewlinePolicy::Keep])?;
     destination.sep = (*u.choose(&SEPARATORS)?).to_owned();
     destination.kv_escape = u.arbitrary()?;
@@ -27,6 +27,7 @@ pub(super) fn settings(u: &mut Unstructured<'_>) -> Result<RenderSettings> {
     destination.facility = u.int_in_range(0..=23)?;
     destination.severity = u.int_in_range(0..=7)?;
     destination.hostname = "host".to_owned();
+    destination.style.invalid_utf8 = *u.choose(&[InvalidUtf8::Replace, InvalidUtf8::Drop])?;
     Ok(RenderSettings::from(&destination))
 }
 
@@ -78,7 +79,7 @@ pub(super) fn check(settings: &RenderSettings, raw: &[u8], limit: usize) {
         check_head(settings, parsed, log);
         match &uncut {
             Some(uncut) => check_cut(settings, message, parsed, uncut[index]),
-            None => check_text(settings, parsed.msg.unwrap_or_default(), &fields(group, log)),
+            None => check_text(settings, parsed.msg.unwrap_or_default(), &fields(settings, group, log)),
         }
     }
 }
@@ -141,9 +142,22 @@ fn check_cut(settings: &RenderSettings, message: &[u8], parsed: &Message<'_>, un
 
 type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
+/// Text, whatever the bytes are.
+fn text_of(settings: &RenderSettings, bytes: &[u8]) -> String {
+    match settings.style.invalid_utf8 {
+        InvalidUtf8::Replace => String::from_utf8_lossy(bytes).into_owned(),
+        InvalidUtf8::Drop => bytes.utf8_chunks().map(|chunk| chunk.valid()).collect(),
+    }
+}
+
 /// The fields of the sample's payload: a key that occurs again keeps its place and takes the last value.
-fn fields(group: &LogGroup, log: &Log) -> Fields {
+fn fields(settings: &RenderSettings, group: &LogGroup, log: &Log) -> Fields {
     let mut fields = Fields::new();
+    // Where bytes are left out, what is left is the key.
+    let key_of = |key: &[u8]| match settings.style.invalid_utf8 {
+        InvalidUtf8::Replace => key.to_vec(),
+        InvalidUtf8::Drop => text_of(settings, key).into_bytes(),
+    };
     let mut set = |key: &[u8], value: &[u8]| match fields.iter_mut().find(|(known, _)| known == key) {
         Some(known) => known.1 = value.to_vec(),
         None => fields.push((key.to_vec(), value.to_vec())),
@@ -154,23 +168,26 @@ fn fields(group: &LogGroup, log: &Log) -> Fields {
         set(b"__time_ns_part__", nanoseconds.to_string().as_bytes());
     }
     for tag in &group.log_tags {
-        set(&[b"__tag__:", &tag.key[..]].concat(), &tag.value);
+        set(&[b"__tag__:", &key_of(&tag.key)[..]].concat(), &tag.value);
     }
-    for content in log.contents.iter().filter(|content| content.key != "__time__") {
-        set(&content.key, &content.value);
+    for content in &log.contents {
+        let key = key_of(&content.key);
+        if key != b"__time__" {
+            set(&key, &content.value);
+        }
     }
     fields
 }
 
 fn check_text(settings: &RenderSettings, text: &[u8], fields: &Fields) {
     let newlines = match (settings.framing, settings.newlines) {
-        (Framing::Lf, NewlinePolicy::Keep) => NewlinePolicy::Escape,
+        (Framing::Lf | Framing::Nul, NewlinePolicy::Keep) => NewlinePolicy::Escape,
         (_, newlines) => newlines,
     };
     let breaks = |text: &[u8]| {
-        let text = String::from_utf8_lossy(text);
+        let text = text_of(settings, text);
         match newlines {
-            NewlinePolicy::Keep => text.into_owned(),
+            NewlinePolicy::Keep => text,
             NewlinePolicy::Space => text.replace(['\n', '\r', '\0'], " "),
             NewlinePolicy::Escape => text.replace('\n', "\\n").replace('\r', "\\r").replace('\0', "\\0"),
         }
@@ -183,7 +200,7 @@ fn check_text(settings: &RenderSettings, text: &[u8], fields: &Fields) {
     }
     // What is escaped reads back as it was, whatever it holds.
     let plain = |text: &[u8]| match newlines {
-        NewlinePolicy::Escape => String::from_utf8_lossy(text).into_owned().into_bytes(),
+        NewlinePolicy::Escape => text_of(settings, text).into_bytes(),
         _ => breaks(text).into_bytes(),
     };
     let expected: Fields = fields.iter().map(|(key, value)| (plain(key), plain(value))).collect();

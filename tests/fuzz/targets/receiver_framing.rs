@@ -1,4 +1,4 @@
-//! What anybody sends to our receiver over TCP: octet counting, LF, or neither. Whatever the pieces in which it arrives,
+//! What anybody sends to our receiver over TCP: octet counting, LF, NUL, or none of them. Whatever the pieces in which it arrives,
 //! the same messages come out, and a plain reader of the whole finds the same.
 
 use std::cell::RefCell;
@@ -22,18 +22,15 @@ pub fn run(data: &[u8]) {
 
 fn with(u: &mut Unstructured<'_>) -> Result<()> {
     let max = u.int_in_range(1..=200)?;
-    let wanted = *u.choose(&[None, Some(Framing::Lf), Some(Framing::OctetCounting)])?;
+    let wanted = *u.choose(&[None, Some(Framing::Lf), Some(Framing::Nul), Some(Framing::OctetCounting)])?;
     let lengths = [u.int_in_range(1..=40)?, u.int_in_range(1..=40)?];
     let bytes = u.bytes(u.len())?;
-    let (messages, outcome) = read(bytes, max);
+    let (messages, outcome) = read(bytes, max, wanted);
     for lengths in [&[][..], &lengths, &[1]] {
         let heard = converse_over(bytes, lengths, max, wanted, None);
-        let spoken = match bytes.first() {
-            Some(b'<') => Some(Framing::Lf),
-            Some(b'1'..=b'9') => Some(Framing::OctetCounting),
-            _ => None,
-        };
-        if wanted.is_some_and(|wanted| spoken.is_some_and(|spoken| spoken != wanted)) {
+        let counts = bytes.first().is_some_and(|first| matches!(first, b'1'..=b'9'));
+        let begun = counts || bytes.first() == Some(&b'<');
+        if begun && wanted.is_some_and(|wanted| counts != (wanted == Framing::OctetCounting)) {
             assert!(heard.outcome.is_err(), "another framing than the one wanted");
             continue;
         }
@@ -45,8 +42,14 @@ fn with(u: &mut Unstructured<'_>) -> Result<()> {
 }
 
 /// The messages of a stream, and whether it ends as it should.
-fn read(bytes: &[u8], max: usize) -> (Vec<Vec<u8>>, bool) {
+fn read(bytes: &[u8], max: usize, wanted: Option<Framing>) -> (Vec<Vec<u8>>, bool) {
     let (mut rest, mut messages) = (bytes, Vec::new());
+    // The first one of them that comes is the one.
+    let end = match wanted {
+        Some(Framing::Nul) => Some(0),
+        Some(_) => Some(b'\n'),
+        None => bytes.iter().copied().find(|b| matches!(b, b'\n' | 0)),
+    };
     let counts = bytes.first().is_some_and(|b| *b != b'<');
     while let Some(first) = rest.first() {
         let (start, length) = if counts {
@@ -57,7 +60,7 @@ fn read(bytes: &[u8], max: usize) -> (Vec<Vec<u8>>, bool) {
             let Some(length) = length.filter(|_| matches!(first, b'1'..=b'9')) else { return (messages, false) };
             (space + 1, length)
         } else {
-            let Some(end) = rest.iter().position(|b| *b == b'\n').filter(|_| *first == b'<') else {
+            let Some(end) = rest.iter().position(|b| Some(*b) == end).filter(|_| *first == b'<') else {
                 return (messages, false);
             };
             (0, end)

@@ -51,7 +51,9 @@ impl Cleaner {
     pub fn needs_escape(&self, text: &[u8]) -> bool {
         self.escaped_sep.as_ref().is_some_and(|sep| {
             let sep = sep.first().copied().unwrap_or(b'=');
-            memchr::memchr3(b'=', b'\\', sep, text).is_some()
+            // A line break that becomes a space may be the beginning of a separator.
+            let breaks = sep == b' ' && self.newlines == NewlinePolicy::Space && self.has_breaks(text);
+            breaks || memchr::memchr3(b'=', b'\\', sep, text).is_some()
         })
     }
 
@@ -99,6 +101,12 @@ impl Cleaner {
     }
 
     fn write_escaped(&self, text: &[u8], sep: &[u8], out: &mut Vec<u8>) -> bool {
+        if self.newlines == NewlinePolicy::Space && self.has_breaks(text) {
+            // What becomes a space is looked at as one: it may be part of a separator.
+            let spaces: Vec<u8> = text.iter().map(|b| if BREAKS.contains(b) { b' ' } else { *b }).collect();
+            self.write_escaped(&spaces, sep, out);
+            return true;
+        }
         let mut altered = false;
         for (at, &byte) in text.iter().enumerate() {
             if BREAKS.contains(&byte) && self.newlines != NewlinePolicy::Keep {
@@ -222,6 +230,24 @@ mod tests {
                 let text = |text: &str| text.as_bytes().to_vec();
                 let expected = vec![(text(value), text("1")), (text("k"), text(value)), (text(value), text(value))];
                 assert_eq!(read, Some(expected), "{sep:?} {value:?}: {}", String::from_utf8_lossy(&msg));
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_break_that_becomes_a_space_is_no_separator() {
+        for sep in [" ", " | ", "| "] {
+            let cleaner = Cleaner::new(NewlinePolicy::Space, Some(sep.as_bytes().to_vec()));
+            for value in ["\n", "x\nadmin=1", "x\n|\r", "|\n", "a \0"] {
+                let mut msg = Vec::new();
+                for _ in 0..2 {
+                    msg.extend_from_slice(sep.as_bytes());
+                    msg.extend_from_slice(b"k=");
+                    assert!(cleaner.write(value.as_bytes(), &mut msg));
+                }
+                let read = split_escaped_key_values(&msg, sep.as_bytes());
+                let field = (b"k".to_vec(), value.replace(['\n', '\r', '\0'], " ").into_bytes());
+                assert_eq!(read, Some(vec![field.clone(), field]), "{sep:?} {value:?}");
             }
         }
     }
