@@ -426,7 +426,7 @@ impl Renderer {
             return Ok(false);
         }
 
-        let start = out.len();
+        let (start, longest) = (out.len(), rendered.longest);
         make_room(frame_len, rendered, out);
         shape.begin_frame(message_len, out);
         shape.header.write(fraction, out);
@@ -453,7 +453,9 @@ impl Renderer {
         shape.end_frame(out);
         debug_assert_eq!(out.len(), start + frame_len, "the length is known before the message is written");
         if check && shape.is_suspicious(&out[start..], 1) {
+            // Cleaned it may be shorter.
             out.truncate(start);
+            rendered.longest = longest;
             self.wary = true;
             return self.render_cleaned(pass, log, &time, room, out, rendered);
         }

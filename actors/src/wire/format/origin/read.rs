@@ -1,6 +1,6 @@
 //! Finds stamps and gap records in lines, whatever a receiver has made of the messages on their way into its file.
 //!
-//! A line is searched, not parsed: JSON doubles backslashes and escapes quotes, CSV doubles quotes, syslog-ng takes
+//! A line is searched, not parsed: JSON doubles backslashes and escapes quotes, and may escape slashes, CSV doubles quotes, syslog-ng takes
 //! structured data apart into `"sls@32473":{"cursor":"MTc=",…}` with names in alphabetical order. Names and values of a
 //! stamp hold no quotes, backslashes or spaces themselves, so all of these read the same. The first stamp of a line counts:
 //! it stands in front of all that the log itself says.
@@ -69,14 +69,14 @@ impl<'a> Stamp<'a> {
     /// `=project/logstore/shard/cursor/index/logs`.
     fn of_field(text: &'a str) -> Option<Self> {
         let value = text.trim_start_matches([' ', ':', '=', '"', '\\']);
-        let (project, rest) = value.split_once('/')?;
-        let (logstore, rest) = rest.split_once('/')?;
-        let (shard, rest) = rest.split_once('/')?;
+        let (project, rest) = split_at_slash(value)?;
+        let (logstore, rest) = split_at_slash(rest)?;
+        let (shard, rest) = split_at_slash(rest)?;
         let shard = number(shard)?;
         // A cursor that is no number may hold a slash; its end is where two numbers follow and then no more of it.
         for (end, _) in rest.match_indices('/').take(MAX_STAMP) {
             let behind = &rest[end + 1..];
-            let Some((index, behind)) = behind.split_once('/') else { break };
+            let Some((index, behind)) = split_at_slash(behind) else { break };
             let logs_end = behind.find(|c: char| !c.is_ascii_digit()).unwrap_or(behind.len());
             let (Some(index), Some(logs)) = (number(index), number(&behind[..logs_end])) else { continue };
             if !behind[logs_end..].starts_with(|c: char| c.is_ascii_alphanumeric() || "/+=".contains(c)) {
@@ -153,6 +153,11 @@ impl<'a> FoundGap<'a> {
 /// The valid start of what is left of a line, as far as it can matter.
 fn text(bytes: &[u8]) -> &str {
     bytes[..bytes.len().min(4 * MAX_STAMP)].utf8_chunks().next().map_or("", |chunk| chunk.valid())
+}
+
+/// Splits at the first `/`, which some writers of JSON, rsyslog's `jsonf` among them, escape as `\/`.
+fn split_at_slash(text: &str) -> Option<(&str, &str)> {
+    text.split_once('/').map(|(before, behind)| (before.trim_end_matches('\\'), behind))
 }
 
 fn number<T: std::str::FromStr>(digits: &str) -> Option<T> {

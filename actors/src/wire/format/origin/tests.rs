@@ -157,6 +157,8 @@ fn stamps_are_found_in_what_receivers_make_of_them() {
         "||__origin__=p-1/l_1/12/MTc\\=/3/100||__topic__=x".into(),
         r#"{"__origin__": "p-1/l_1/12/MTc=/3/100", "b": 1}"#.into(),
         r#"{"msg":"||__origin__=p-1/l_1/12/MTc\\=/3/100\t||k=v"}"#.into(),
+        r#"{"msg":"||__origin__=p-1\/l_1\/12\/MTc\\=\/3\/100||k=v"}"#.into(),
+        r#"{"msg":"||__origin__=p-1\/l_1\/12\/MTc=\/3\/100"}"#.into(),
         "\"__origin__=p-1/l_1/12/MTc=/3/100".into(),
     ] {
         let expected = Stamp {
