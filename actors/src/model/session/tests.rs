@@ -342,6 +342,8 @@ fn op() -> impl Strategy<Value = Op> {
 struct Naive {
     session: Session<TestPiece>,
     now: Instant,
+    /// The receiver answers: only such a one can refuse a message, and what it takes counts at once.
+    answers: bool,
     /// Per piece, its messages' numbers; per message, its piece.
     pieces: Vec<Vec<usize>>,
     piece_of: Vec<usize>,
@@ -383,6 +385,7 @@ impl Naive {
         Self {
             session: Session::new(times),
             now: Instant::now(),
+            answers,
             pieces: Vec::new(),
             piece_of: Vec::new(),
             cells: [cell(), cell()],
@@ -454,7 +457,7 @@ impl Naive {
                 }
             }
             Op::Refuse { took_later } => {
-                let Some(wire) = self.wire.as_mut() else { return };
+                let Some(wire) = self.wire.as_mut().filter(|_| self.answers) else { return };
                 let ends: u64 = wire.acked;
                 let (mut border, mut next) = (0, None);
                 for (number, len) in frames_of(&wire.bytes) {
