@@ -202,9 +202,12 @@ impl SyslogConnection {
     /// A connection that opens when there is something to send, or when it is told to.
     pub fn new(config: &DestinationConfig, parts: ConnectionParts) -> Self {
         let ConnectionParts { worker, index, level, .. } = parts;
-        // Rule C2 is about peers that close; a datagram socket has none.
-        let confirm_after_connect =
-            if level == Confirmation::Sent { Duration::ZERO } else { config.confirm_after_connect };
+        // Rule C2 is about peers whose system acknowledges what they never read: a datagram socket has none, and what a
+        // receiver of RELP has answered stays answered, however soon it ends the session.
+        let confirm_after_connect = match level {
+            Confirmation::Sent | Confirmation::AppAcked => Duration::ZERO,
+            Confirmation::Written | Confirmation::TcpAcked => config.confirm_after_connect,
+        };
         let first_look = match level {
             Confirmation::Sent | Confirmation::Written => Duration::ZERO,
             Confirmation::TcpAcked => FIRST_LOOK,
@@ -380,10 +383,7 @@ impl SyslogConnection {
             // What the receiver has answered stays answered, however the connection ends.
             let look = transport.look().map_err(Ended::Failed)?;
             self.looked(look.confirmed, now);
-            let answers = transport.answers();
-            if std::mem::replace(&mut self.answers, answers) != answers {
-                self.session.answered(now.into_std());
-            }
+            self.notice_answers(transport, now);
         }
         open?;
         let std_now = now.into_std();
@@ -395,6 +395,7 @@ impl SyslogConnection {
                 return Err(Ended::Closed);
             }
             self.looked(look.confirmed, now);
+            self.notice_answers(transport, now);
             if self.session.is_stuck(std_now) {
                 return Err(Ended::Stuck);
             }
@@ -466,6 +467,14 @@ impl SyslogConnection {
                     return Ok(Wrote::AllItCould);
                 }
             }
+        }
+    }
+
+    /// A sign that the receiver is there restarts its time-out, whatever it confirms.
+    fn notice_answers(&mut self, transport: &dyn Transport, now: Instant) {
+        let answers = transport.answers();
+        if std::mem::replace(&mut self.answers, answers) != answers {
+            self.session.answered(now.into_std());
         }
     }
 

@@ -116,7 +116,8 @@ pub trait Transport {
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// How far the connection confirms now; asks the kernel for `tcp_acked` (rule C1).
     fn look(&mut self) -> io::Result<Look>;
-    /// Messages that the receiver has answered, in whatever order and however: each shows that it is there (rule C3).
+    /// Grows with each sign that the receiver is there, also one that confirms nothing yet (rule C3): messages answered, in
+    /// whatever order and however; bytes of TLS acknowledged, as of the last look.
     fn answers(&self) -> u64 {
         0
     }

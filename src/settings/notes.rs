@@ -71,7 +71,7 @@ pub fn without_effect(config: &ForwarderConfig, log: &LogSettings, merged: &Merg
     let protocol = destination.protocol;
     let is_relp = matches!(protocol, Protocol::Relp | Protocol::RelpTls);
     let is_old = destination.style.syslog == SyslogForm::Rfc3164;
-    let rules: [(bool, &str, String); 8] = [
+    let rules: [(bool, &str, String); 9] = [
         (is_old, "destination.timestamp", "with rfc3164, which has its own".to_owned()),
         (is_old, "destination.structured_data", "with rfc3164, which has none".to_owned()),
         (!is_relp, "destination.relp.window", format!("with {protocol}, only relp and relp+tls have it")),
@@ -79,6 +79,11 @@ pub fn without_effect(config: &ForwarderConfig, log: &LogSettings, merged: &Merg
             protocol == Protocol::Udp,
             "destination.confirm_after_connect",
             "with udp, which has no connection".to_owned(),
+        ),
+        (
+            is_relp,
+            "destination.confirm_after_connect",
+            format!("with {protocol}, in which the receiver answers every message"),
         ),
         (
             destination.tls.pin_sha256.is_some(),

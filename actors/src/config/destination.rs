@@ -486,7 +486,7 @@ impl DestinationConfig {
         if let Some(why) = wrong_level {
             problems.push(ConfigError::new("destination.confirmation", format!("{} {why}", self.confirmation)));
         }
-        if self.protocol != Protocol::Udp && self.confirm_after_connect >= self.timeout {
+        if matches!(self.protocol, Protocol::Tcp | Protocol::Tls) && self.confirm_after_connect >= self.timeout {
             problems.push(ConfigError::new(
                 "destination.confirm_after_connect",
                 format!(

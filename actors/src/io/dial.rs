@@ -98,7 +98,7 @@ impl Destination {
                 let stream = in_time(config, deadline, handshake).await?;
                 Box::new(open_relp(config, deadline, stream).await?)
             }
-            Way::Tcp => Box::new(TcpTransport::new(connect_tcp(config, deadline, seen).await?, self.level)),
+            Way::Tcp => Box::new(TcpTransport::new(connect_tcp(config, deadline, seen).await?, self.level)?),
         })
     }
 }

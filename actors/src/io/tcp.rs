@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 
 use crate::config::Confirmation;
 use crate::io::tcp_info;
-use crate::ports::{Look, Transport};
+use crate::ports::{DialError, Look, Transport};
 
 /// What is read at once of what a receiver says, which is thrown away.
 const SCRATCH: usize = 4096;
@@ -44,10 +44,10 @@ pub struct TcpTransport {
 }
 
 impl TcpTransport {
-    /// Takes a connection on which nothing has been written yet.
-    pub fn new(stream: TcpStream, level: Confirmation) -> Self {
-        let acknowledged = Acknowledged::from_now(&stream, level);
-        Self { stream, acknowledged, written: 0 }
+    /// Takes a connection on which nothing has been written yet; fails where the system cannot tell what `level` asks.
+    pub fn new(stream: TcpStream, level: Confirmation) -> Result<Self, DialError> {
+        let acknowledged = Acknowledged::from_now(&stream, level)?;
+        Ok(Self { stream, acknowledged, written: 0 })
     }
 }
 
@@ -85,13 +85,17 @@ pub(super) struct Acknowledged {
 }
 
 impl Acknowledged {
-    /// Begins to count; to be called before the first byte is written.
-    pub(super) fn from_now(stream: &TcpStream, level: Confirmation) -> Self {
+    /// Begins to count; to be called before the first byte is written. A level is never silently a weaker one: a kernel
+    /// that does not count is an error.
+    pub(super) fn from_now(stream: &TcpStream, level: Confirmation) -> Result<Self, DialError> {
+        let acknowledged = || tcp_info::read(stream)?.bytes_acked.ok_or(io::Error::from(io::ErrorKind::Unsupported));
         let base = match level {
-            Confirmation::TcpAcked => tcp_info::read(stream).ok().and_then(|info| info.bytes_acked),
+            Confirmation::TcpAcked => Some(acknowledged().map_err(|error| {
+                DialError(format!("this system does not say what the receiver has acknowledged (TCP_INFO): {error}"))
+            })?),
             Confirmation::Sent | Confirmation::Written | Confirmation::AppAcked => None,
         };
-        Self { base }
+        Ok(Self { base })
     }
 
     /// Bytes of the `written` ones that are confirmed at the connection's level, and whether it is established.

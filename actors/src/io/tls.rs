@@ -87,7 +87,7 @@ impl TlsSetup {
         seen: &mut Seen,
     ) -> Result<TlsTransport, DialError> {
         let Explained { stream, attempt } = self.connect(stream, place, level, seen).await?;
-        Ok(TlsTransport { stream, attempt, plain: 0, confirmed: 0, marks: VecDeque::new() })
+        Ok(TlsTransport { stream, attempt, plain: 0, confirmed: 0, acknowledged: 0, marks: VecDeque::new() })
     }
 
     /// The handshake, for a protocol of its own inside TLS.
@@ -108,7 +108,8 @@ impl TlsSetup {
         let mut config = ClientConfig::clone(&self.config);
         let recording = Recording { inner: Arc::clone(&self.verifier), chain: Arc::clone(&chain) };
         config.dangerous().set_certificate_verifier(Arc::new(recording));
-        let counted = Counted { acknowledged: Acknowledged::from_now(&stream, level), stream, written: 0 };
+        let acknowledged = Acknowledged::from_now(&stream, level)?;
+        let counted = Counted { acknowledged, stream, written: 0 };
         let connected = TlsConnector::from(Arc::new(config))
             .connect_with(self.server_name.clone(), counted, |tls| tls.set_buffer_limit(Some(BUFFER)))
             .await;
@@ -232,6 +233,8 @@ pub(super) struct TlsTransport {
     plain: u64,
     /// Bytes of frames known to be confirmed.
     confirmed: u64,
+    /// Bytes of TLS that the peer had acknowledged at the last look.
+    acknowledged: u64,
     /// Pushed at each flush: once the peer has acknowledged `cipher` bytes of ours, `plain` bytes are confirmed.
     marks: VecDeque<Mark>,
 }
@@ -282,6 +285,7 @@ impl Transport for TlsTransport {
     fn look(&mut self) -> io::Result<Look> {
         let counted = self.stream.get_ref().0;
         let look = counted.acknowledged.look(&counted.stream, counted.written)?;
+        self.acknowledged = look.confirmed;
         let mut next = [std::mem::MaybeUninit::uninit()];
         let open = match SockRef::from(&counted.stream).peek(&mut next) {
             Ok(0) => false,
@@ -295,6 +299,10 @@ impl Transport for TlsTransport {
             self.marks.pop_front();
         }
         Ok(Look { confirmed: self.confirmed, open })
+    }
+
+    fn answers(&self) -> u64 {
+        self.acknowledged
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -460,7 +460,11 @@ impl World {
                 panics: panics.clone(),
                 checker: checker.clone(),
                 consumer: Rc::clone(&consumer),
-                ready_after: settings.confirm_after_connect,
+                ready_after: match settings.confirmation {
+                    // A session of RELP counts from its `open` on.
+                    Confirmation::AppAcked => Duration::ZERO,
+                    _ => settings.confirm_after_connect,
+                },
                 piece_bytes: PIECE_BYTES,
                 framing,
             });
