@@ -15,7 +15,8 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use super::origin::{Batch, Place};
+use super::origin::Place;
+use super::position::{NextLog, OpenGroup, Position};
 use super::shape::Shape;
 use super::text::cut_at_character;
 use super::{RenderError, RenderSettings, Rendered, careful};
@@ -28,70 +29,6 @@ const WINDOW: usize = 32 * 1024;
 const MAX_FAST_CONTENTS: usize = 1024;
 /// Scratch memory kept between calls.
 const MAX_KEPT: usize = 1024 * 1024;
-
-/// Where rendering stands in a body; the default is the beginning of one whose origin is not known, so that no stamps
-/// are written.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Position {
-    batch: Option<Batch>,
-    /// Groups that are rendered to their end.
-    groups: u64,
-    /// Their logs.
-    logs: u64,
-    /// Where the next group is looked for.
-    at: usize,
-    /// The group that is not rendered to its end.
-    open: Option<OpenGroup>,
-    /// The body holds one log of a group alone: its place in that group, and the group's logs.
-    alone: Option<(u64, u64)>,
-}
-
-/// Where a log that is alone in a body came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Alone {
-    /// Its place in its batch, from 0.
-    pub place: u64,
-    /// Its log group's place in the batch, from 0.
-    pub group: u64,
-    /// Its place in that log group, from 0.
-    pub index: u64,
-    /// Logs of that log group.
-    pub logs: u64,
-}
-
-impl Position {
-    /// The beginning of a body that holds one log of a batch, which keeps its stamp.
-    pub fn of_log(batch: Batch, alone: Alone) -> Self {
-        let logs = alone.place.saturating_sub(alone.index);
-        Self {
-            batch: Some(batch),
-            groups: alone.group,
-            logs,
-            alone: Some((alone.index, alone.logs)),
-            ..Self::default()
-        }
-    }
-
-    /// The beginning of a batch.
-    pub fn of(batch: Batch) -> Self {
-        Self { batch: Some(batch), ..Self::default() }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct OpenGroup {
-    bytes: Range<usize>,
-    next: NextLog,
-}
-
-/// The next log of a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct NextLog {
-    /// Where it is looked for.
-    at: usize,
-    /// Logs before it.
-    index: u64,
-}
 
 /// Renders log groups as key=value messages. One per formatter: what it keeps between calls only saves time.
 #[derive(Debug, Clone)]

@@ -6,6 +6,7 @@
 mod careful;
 pub mod key_value;
 pub mod origin;
+mod position;
 mod shape;
 #[cfg(test)]
 mod style_tests;
@@ -16,7 +17,8 @@ pub mod text;
 use crate::config::{DestinationConfig, Framing, MessageStyle, NewlinePolicy, OriginStamp};
 use crate::wire::sls::log_group::Malformed;
 
-pub use key_value::{Alone, Position, Renderer};
+pub use key_value::Renderer;
+pub use position::{Alone, Position};
 
 /// What the messages of a destination look like.
 #[derive(Debug, Clone, PartialEq, Eq)]
