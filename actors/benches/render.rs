@@ -113,6 +113,7 @@ fn settings(framing: Framing, kv_escape: bool) -> RenderSettings {
         utc_offset_minutes: 0,
         style: MessageStyle::default(),
         origin: None,
+        format: None,
     }
 }
 

@@ -18,12 +18,13 @@ use crate::error::ForwarderError;
 use crate::event::{Code, ForwarderEvent};
 use crate::io::dead_letter::file::{FileError, LetterFile};
 use crate::io::system_ports::SystemPorts;
-use crate::messages::{BeginJoining, ForwarderStatus, GetStatus, SendBatch, StopForwarder, WorkerHandle};
-use crate::pipeline::{ClosePipeline, CoordinatorHandle, Pipeline, PipelineParts};
+use crate::messages::{BeginJoining, FormatBatch, ForwarderStatus, GetStatus, SendBatch, StopForwarder, WorkerHandle};
+use crate::pipeline::{ClosePipeline, CoordinatorHandle, OwnOutput, Pipeline, PipelineParts};
 use crate::placement::Placement;
 use crate::ports::WorkerPorts;
 use crate::trouble::{EventSink, ShardTroubles, send};
 use crate::watch::ActorName;
+use crate::wire::format::Format;
 
 /// A forwarder that is to be started.
 ///
@@ -46,7 +47,8 @@ pub struct ForwarderBuilder {
     config: ForwarderConfig,
     log: Logger,
     events: EventSink,
-    own_output: Option<Recipient<SendBatch>>,
+    own_output: Option<OwnOutput>,
+    format: Option<Arc<dyn Format>>,
     outside: Option<(Arc<dyn WorkerPorts>, Placement)>,
 }
 
@@ -73,6 +75,7 @@ impl Forwarder {
             log: Logger::root(slog::Discard, o!()),
             events: None,
             own_output: None,
+            format: None,
             outside: None,
         }
     }
@@ -93,12 +96,34 @@ impl ForwarderBuilder {
         self
     }
 
-    /// Hands pieces of frames to the application instead of sending them. The recipient's mailbox has to hold
-    /// `mailbox.connection` messages per worker. Each piece is confirmed ([`SendBatch::confirmed`]) or dropped, which
-    /// fails its batch: it is pulled again.
+    /// Hands pieces of frames to the application instead of sending them.
+    ///
+    /// Each piece is confirmed ([`SendBatch::confirmed`]) when its messages are where they belong, in any order and as late
+    /// as need be; a piece that is dropped, by mistake or by a panic too, fails its batch, which is pulled again. The
+    /// recipient's mailbox has to hold `mailbox.connection` messages per worker: it is what bounds the unconfirmed pieces, and
+    /// with them memory. An output whose actor has ended is told once, as `receiver-down`; stop the forwarder then.
+    /// `tests/actors/own_output.rs` shows each of these.
     #[must_use]
     pub fn deliver_to(mut self, output: Recipient<SendBatch>) -> Self {
-        self.own_output = Some(output);
+        self.own_output = Some(OwnOutput::Pieces(output));
+        self
+    }
+
+    /// Hands batches to the application as they were pulled: nothing is rendered, and no connection is opened.
+    ///
+    /// A batch is delivered, failed or dropped with its ticket ([`Ticket`](crate::ticket::Ticket)), in any order and as late
+    /// as need be. The recipient's mailbox has to hold `mailbox.formatter` messages per worker. For the rest it is as with
+    /// [`deliver_to`](Self::deliver_to); of the two the last one counts. `examples/own_output.rs` keeps logs this way.
+    #[must_use]
+    pub fn deliver_batches_to(mut self, output: Recipient<FormatBatch>) -> Self {
+        self.own_output = Some(OwnOutput::Batches(output));
+        self
+    }
+
+    /// Lets the application say what messages carry, in place of key=value. `examples/own_format.rs` sends JSON.
+    #[must_use]
+    pub fn format(mut self, format: Arc<dyn Format>) -> Self {
+        self.format = Some(format);
         self
     }
 
@@ -173,6 +198,7 @@ impl ForwarderBuilder {
                 config: Arc::clone(&config),
                 ports: Arc::clone(&ports),
                 own_output: self.own_output.clone(),
+                format: self.format.clone(),
                 pace: pace.clone(),
                 counters: Arc::clone(&counters),
                 events: self.events.clone(),

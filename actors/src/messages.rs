@@ -205,6 +205,11 @@ impl std::fmt::Debug for PulledBody {
 }
 
 impl PulledBody {
+    /// A body of one's own: so many log groups, as the bytes of a [`LogGroupList`](crate::wire::sls::proto::LogGroupList).
+    pub fn of_list(bytes: Bytes, log_groups: u32, credit: ByteCredit) -> Self {
+        Self { raw_size: bytes.len() as u64, bytes, compression: Compression::None, log_groups, credit }
+    }
+
     /// Joins what the headers declared with the bytes that came.
     pub fn new(head: &PullHead, bytes: Bytes, credit: ByteCredit) -> Self {
         Self { bytes, compression: head.compression, raw_size: head.raw_size, log_groups: head.count, credit }
@@ -214,8 +219,9 @@ impl PulledBody {
 // ---- Formatter and SyslogConnection --------------------------------------------------------------------------
 
 /// Formatter → SyslogConnection: frames to send after all that came before. Bounded by the piece credits (I6).
-/// A batch is one or more pieces in order; the last carries the ticket and may be empty. A piece that is dropped without
-/// [`SendBatch::confirmed`] fails its batch, also if the ticket is delivered afterwards.
+/// A batch is one or more pieces in order; the last carries the ticket and may be empty. The batch is delivered when all of
+/// its pieces are [`confirmed`](SendBatch::confirmed), in whatever order and however late; one that is dropped instead fails
+/// it, and it is pulled again.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct SendBatch {
@@ -242,7 +248,7 @@ pub struct SendBatch {
 }
 
 impl SendBatch {
-    /// Every message of the piece is confirmed; with the last piece, so is the batch.
+    /// Every message of the piece is confirmed; once that is so for all its pieces, the batch is delivered.
     pub fn confirmed(self) {
         self.confirmed_except(Vec::new());
     }

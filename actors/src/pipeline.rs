@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, Recipient};
-use slog::{Logger, debug, info, o};
+use slog::{Logger, debug, error, info, o};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -19,18 +19,20 @@ use crate::config::{ForwarderConfig, SourceConfig};
 use crate::connection::{ConnectionParts, GapFacts, SharedPace, SyslogConnection};
 use crate::counters::Counters;
 use crate::credit::{ByteBudget, Credits};
+use crate::event::Code;
 use crate::fetcher::{FetcherParts, ShardFetcher};
 use crate::formatter::{ConnectionHandle, Formatter, FormatterParts};
 use crate::messages::{
-    ActorEnded, CheckpointReady, CloseConnection, ControlShard, EndFormatter, FetcherStarted, OpenConnection,
-    ReceiverChanged, ReceiverState, SendBatch, ShardCaughtUp, ShardCommand, ShardEnded, StartShard, UseFormatter,
+    ActorEnded, CheckpointReady, CloseConnection, ControlShard, EndFormatter, FetcherStarted, FormatBatch,
+    OpenConnection, ReceiverChanged, ReceiverState, SendBatch, ShardCaughtUp, ShardCommand, ShardEnded, StartShard,
+    UseFormatter,
 };
 use crate::model::ids::{Epoch, ShardId};
 use crate::model::restart::Restarts;
 use crate::ports::{DeadLetter, LogHub, WorkerPorts};
 use crate::trouble::{EventSink, ShardTroubles, seconds, tell_panic};
 use crate::watch::{ActorName, ExitGuard};
-use crate::wire::format::RenderSettings;
+use crate::wire::format::{Format, RenderSettings};
 
 /// What a worker is made of. Crosses to the worker's arbiter.
 pub struct PipelineParts {
@@ -40,8 +42,10 @@ pub struct PipelineParts {
     pub config: Arc<ForwarderConfig>,
     /// The outside.
     pub ports: Arc<dyn WorkerPorts>,
-    /// Where pieces go instead of connections of ours, if the application sends them itself.
-    pub own_output: Option<Recipient<SendBatch>>,
+    /// The application's output, if it has one.
+    pub own_output: Option<OwnOutput>,
+    /// What writes payloads in place of key=value.
+    pub format: Option<Arc<dyn Format>>,
     /// The process's pace, if there is a limit.
     pub pace: Option<SharedPace>,
     /// Totals.
@@ -58,6 +62,24 @@ pub struct PipelineParts {
     pub beats: Arc<AtomicU64>,
     /// Resolved when everything of this worker has ended; dropped by a panic.
     pub ended: oneshot::Sender<()>,
+}
+
+/// An application's output in place of actors of ours. Like any connection it is reached by one handle per producer.
+#[derive(Debug, Clone)]
+pub enum OwnOutput {
+    /// In place of the connections.
+    Pieces(Recipient<SendBatch>),
+    /// In place of formatter and connections.
+    Batches(Recipient<FormatBatch>),
+}
+
+impl OwnOutput {
+    fn has_ended(&self) -> bool {
+        match self {
+            Self::Pieces(output) => !output.connected(),
+            Self::Batches(output) => !output.connected(),
+        }
+    }
 }
 
 /// What a worker tells the Coordinator.
@@ -90,7 +112,10 @@ pub struct Pipeline {
     config: Arc<ForwarderConfig>,
     source: Arc<SourceConfig>,
     ports: Arc<dyn WorkerPorts>,
-    own_output: Option<Recipient<SendBatch>>,
+    own_output: Option<OwnOutput>,
+    /// It was said that the application's output has ended.
+    output_has_ended: bool,
+    format: Option<Arc<dyn Format>>,
     pace: Option<SharedPace>,
     counters: Arc<Counters>,
     events: EventSink,
@@ -124,7 +149,10 @@ struct Fetcher {
 /// One generation of formatter and connections. They end with this value, also when the pipeline panics: a connection
 /// never ends by itself.
 struct Chain {
-    formatter: Addr<Formatter>,
+    /// None if the application takes batches itself.
+    formatter: Option<Addr<Formatter>>,
+    /// Where fetchers hand their batches.
+    batches: Recipient<FormatBatch>,
     connections: Vec<Addr<SyslogConnection>>,
     /// Until when they may still confirm what they hold; not at all unless told.
     deadline: Option<Instant>,
@@ -133,7 +161,9 @@ struct Chain {
 impl Drop for Chain {
     fn drop(&mut self) {
         // actix facts 3 and 13: always enqueued; this may run while unwinding, so nothing here may panic.
-        self.formatter.do_send(EndFormatter);
+        if let Some(formatter) = &self.formatter {
+            formatter.do_send(EndFormatter);
+        }
         let deadline = self.deadline.unwrap_or_else(Instant::now);
         for connection in &self.connections {
             connection.do_send(CloseConnection { deadline });
@@ -171,6 +201,8 @@ impl Pipeline {
             config: parts.config,
             ports: parts.ports,
             own_output: parts.own_output,
+            output_has_ended: false,
+            format: parts.format,
             pace: parts.pace,
             counters: parts.counters,
             events: parts.events,
@@ -190,7 +222,20 @@ impl Pipeline {
 
     fn beat(&mut self, ctx: &mut Context<Self>) {
         self.beats.fetch_add(1, Ordering::Relaxed);
+        let has_ended = self.own_output.as_ref().is_some_and(OwnOutput::has_ended);
+        if has_ended && !std::mem::replace(&mut self.output_has_ended, true) {
+            // Whoever started it can start another, and a forwarder to feed it; this one has nobody to deliver to.
+            let why = "the application's output has ended; nothing is delivered any more".to_owned();
+            error!(self.log, "{}", why; "code" => Code::ReceiverDown.as_str());
+            self.output_is(ReceiverState::Down { why });
+        }
         ctx.run_later(BEAT, Self::beat);
+    }
+
+    /// Says how the application's own output does.
+    fn output_is(&self, state: ReceiverState) {
+        // actix fact 3: one when it is there, one when it has gone.
+        self.coordinator.receiver_changed.do_send(ReceiverChanged { worker: self.worker, index: 0, state });
     }
 
     fn guard(&mut self, actor: ActorName, ctx: &mut Context<Self>) -> ExitGuard {
@@ -199,68 +244,86 @@ impl Pipeline {
     }
 
     fn start_chain(&mut self, ctx: &mut Context<Self>) {
-        let worker = self.worker;
-        let mut connections = Vec::new();
-        let handles = match self.own_output.clone() {
-            Some(send) => vec![ConnectionHandle { send, credits: Credits::new(self.config.mailbox.connection) }],
+        let (connections, handles) = match self.own_output.clone() {
+            Some(OwnOutput::Batches(batches)) => {
+                self.chain = Some(Chain { formatter: None, batches, connections: Vec::new(), deadline: None });
+                return;
+            }
+            Some(OwnOutput::Pieces(send)) => (Vec::new(), vec![self.handle_of(send)]),
             None => {
-                let dial = self.ports.dialer(Arc::clone(&self.counters), self.log.clone());
-                for index in 0..self.config.destination.connections {
-                    let guard = self.guard(ActorName::SyslogConnection { worker, index }, ctx);
-                    let ports = Arc::clone(&self.ports);
-                    let parts = ConnectionParts {
-                        worker,
-                        index,
-                        dial: Rc::clone(&dial),
-                        level: self.ports.level(),
-                        mailbox: self.config.mailbox.connection,
-                        pace: self.pace.clone(),
-                        gap_facts: GapFacts {
-                            project: self.source.project.clone(),
-                            logstore: self.source.logstore.clone(),
-                            unix_seconds: Rc::new(move || ports.unix_seconds()),
-                        },
-                        receiver_changed: self.coordinator.receiver_changed.clone(),
-                        counters: Arc::clone(&self.counters),
-                        logger: self.log.clone(),
-                        seed: self.ports.seed(),
-                        guard,
-                    };
-                    connections.push(SyslogConnection::new(&self.config.destination, parts).launch());
-                }
-                let credits = || Credits::new(self.config.mailbox.connection);
-                connections
-                    .iter()
-                    .map(|addr| ConnectionHandle { send: addr.clone().recipient(), credits: credits() })
-                    .collect()
+                let connections = self.start_connections(ctx);
+                let handles = connections.iter().map(|addr| self.handle_of(addr.clone().recipient())).collect();
+                (connections, handles)
             }
         };
-        let guard = self.guard(ActorName::Formatter { worker }, ctx);
-        let formatter = Formatter::new(FormatterParts {
-            mailbox: self.config.mailbox.formatter,
-            piece_bytes: self.config.limits.piece_bytes.min(self.pieces.total()),
-            settings: RenderSettings::new(
-                &self.config.destination,
-                &self.config.source.project,
-                &self.config.source.logstore,
-            ),
-            connections: handles,
-            budget: self.pieces.clone(),
-            counters: Arc::clone(&self.counters),
-            log: self.log.clone(),
-            guard,
-        })
-        .launch();
+        let formatter = self.start_formatter(handles, ctx);
+        let batches: Recipient<FormatBatch> = formatter.clone().recipient();
         self.fetchers.retain(|_, fetcher| fetcher.formatter.connected());
         for fetcher in self.fetchers.values() {
-            fetcher.formatter.do_send(UseFormatter(formatter.clone().recipient()));
+            fetcher.formatter.do_send(UseFormatter(batches.clone()));
         }
         if self.open_wanted
             && let Some(connection) = connections.first()
         {
             connection.do_send(OpenConnection); // actix fact 3: one per generation
         }
-        self.chain = Some(Chain { formatter, connections, deadline: None });
+        self.chain = Some(Chain { formatter: Some(formatter), batches, connections, deadline: None });
+    }
+
+    fn handle_of(&self, send: Recipient<SendBatch>) -> ConnectionHandle {
+        ConnectionHandle { send, credits: Credits::new(self.config.mailbox.connection) }
+    }
+
+    fn start_connections(&mut self, ctx: &mut Context<Self>) -> Vec<Addr<SyslogConnection>> {
+        let worker = self.worker;
+        let dial = self.ports.dialer(Arc::clone(&self.counters), self.log.clone());
+        let mut connections = Vec::new();
+        for index in 0..self.config.destination.connections {
+            let guard = self.guard(ActorName::SyslogConnection { worker, index }, ctx);
+            let ports = Arc::clone(&self.ports);
+            let parts = ConnectionParts {
+                worker,
+                index,
+                dial: Rc::clone(&dial),
+                level: self.ports.level(),
+                mailbox: self.config.mailbox.connection,
+                pace: self.pace.clone(),
+                gap_facts: GapFacts {
+                    project: self.source.project.clone(),
+                    logstore: self.source.logstore.clone(),
+                    unix_seconds: Rc::new(move || ports.unix_seconds()),
+                },
+                receiver_changed: self.coordinator.receiver_changed.clone(),
+                counters: Arc::clone(&self.counters),
+                logger: self.log.clone(),
+                seed: self.ports.seed(),
+                guard,
+            };
+            connections.push(SyslogConnection::new(&self.config.destination, parts).launch());
+        }
+        connections
+    }
+
+    fn start_formatter(&mut self, connections: Vec<ConnectionHandle>, ctx: &mut Context<Self>) -> Addr<Formatter> {
+        let guard = self.guard(ActorName::Formatter { worker: self.worker }, ctx);
+        Formatter::new(FormatterParts {
+            mailbox: self.config.mailbox.formatter,
+            piece_bytes: self.config.limits.piece_bytes.min(self.pieces.total()),
+            settings: RenderSettings {
+                format: self.format.clone(),
+                ..RenderSettings::new(
+                    &self.config.destination,
+                    &self.config.source.project,
+                    &self.config.source.logstore,
+                )
+            },
+            connections,
+            budget: self.pieces.clone(),
+            counters: Arc::clone(&self.counters),
+            log: self.log.clone(),
+            guard,
+        })
+        .launch()
     }
 
     /// Ends what is left of the present generation.
@@ -298,7 +361,7 @@ impl Handler<StartShard> for Pipeline {
         let StartShard { shard, epoch, resume } = start;
         let actor = ActorName::ShardFetcher { shard, epoch };
         let formatter = match &self.chain {
-            Some(chain) => chain.formatter.clone().recipient(),
+            Some(chain) => chain.batches.clone(),
             // Between two generations: the guard tells the Coordinator, which starts the shard again later.
             None => return drop(ExitGuard::new(actor, self.coordinator.actor_ended.clone())),
         };
@@ -338,9 +401,8 @@ impl Handler<OpenConnection> for Pipeline {
     fn handle(&mut self, open: OpenConnection, _: &mut Context<Self>) {
         self.open_wanted = true;
         if self.own_output.is_some() {
-            // The application's own output is its own business.
-            let (worker, state) = (self.worker, ReceiverState::Ready);
-            self.coordinator.receiver_changed.do_send(ReceiverChanged { worker, index: 0, state });
+            // What it is connected to is its own business.
+            self.output_is(ReceiverState::Ready);
         } else if let Some(connection) = self.chain.as_ref().and_then(|chain| chain.connections.first()) {
             connection.do_send(open);
         }

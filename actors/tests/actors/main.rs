@@ -7,6 +7,7 @@ mod coordinator;
 mod dead_letter;
 mod fetcher;
 mod formatter;
+mod own_output;
 mod panics;
 mod set_aside;
 mod tools;

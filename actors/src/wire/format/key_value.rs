@@ -16,10 +16,11 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use super::origin::Place;
+use super::own::Own;
 use super::position::{NextLog, OpenGroup, Position};
 use super::shape::Shape;
 use super::text::cut_at_character;
-use super::{RenderError, RenderSettings, Rendered, careful};
+use super::{MAX_KEPT, RenderError, RenderSettings, Rendered, careful};
 use crate::wire::sls::log_group::{Group, LogTime, Malformed, Pair, next_group, next_log, read_log};
 use crate::wire::syslog::gap::GapRecord;
 
@@ -27,13 +28,13 @@ use crate::wire::syslog::gap::GapRecord;
 const WINDOW: usize = 32 * 1024;
 /// A log with more contents is rendered on the slow path, which holds nothing for a key that repeats.
 const MAX_FAST_CONTENTS: usize = 1024;
-/// Scratch memory kept between calls.
-const MAX_KEPT: usize = 1024 * 1024;
 
-/// Renders log groups as key=value messages. One per formatter: what it keeps between calls only saves time.
+/// Renders log groups as messages. One per formatter: what it keeps between calls only saves time.
 #[derive(Debug, Clone)]
 pub struct Renderer {
     shape: Shape,
+    /// Writes the payload in place of key=value.
+    own: Option<Own>,
     shared: Shared,
     keys: Keys,
     scratch: Vec<u8>,
@@ -171,8 +172,10 @@ enum Ended {
 impl Renderer {
     /// Compiles the settings.
     pub fn new(settings: RenderSettings) -> Self {
+        let shape = Shape::new(&settings);
         Self {
-            shape: Shape::new(&settings),
+            own: settings.format.map(|format| Own::new(format, &shape)),
+            shape,
             shared: Shared::default(),
             keys: Keys::default(),
             scratch: Vec::new(),
@@ -227,7 +230,7 @@ impl Renderer {
             let open = position.open.insert(open);
             group.read(raw, open.bytes.clone())?;
             self.shared.render(&self.shape, &group);
-            self.careful = self.shape.always_careful || self.shared.needs_care;
+            self.careful = self.own.is_some() || self.shape.always_careful || self.shared.needs_care;
             if let Some(stamp) = &mut self.shape.stamp {
                 let logs = position.alone.map_or(group.logs, |(_, logs)| logs);
                 let place = Place { groups: position.groups, logs_before: position.logs, logs };
@@ -315,6 +318,9 @@ impl Renderer {
         out: &mut Vec<u8>,
         rendered: &mut Rendered,
     ) -> Result<bool, Malformed> {
+        if self.careful {
+            return self.render_carefully(pass, log, room, out, rendered);
+        }
         let contents = &mut *pass.contents;
         contents.clear();
         let (keys, mut same_keys, mut values_len, mut more) = (&self.keys, true, 0, false);
@@ -327,7 +333,7 @@ impl Renderer {
                 more = true;
             }
         })?;
-        if more || self.careful || !(same_keys || self.keys.learn(contents, &self.shape)) {
+        if more || !(same_keys || self.keys.learn(contents, &self.shape)) {
             return self.render_carefully(pass, log, room, out, rendered);
         }
         if self.shape.escapes && contents.iter().any(|content| self.shape.cleaner.needs_escape(content.value)) {
@@ -397,6 +403,7 @@ impl Renderer {
             return self.render_cleaned(pass, log, &time, room, out, rendered);
         }
 
+        rendered.longest = rendered.longest.max(frame_len);
         rendered.altered += u64::from(self.shared.altered);
         rendered.bad_nanoseconds += u64::from(fraction.is_none() && !nanoseconds.is_empty());
         rendered.ambiguous += u64::from(self.is_ambiguous(pass, log));
@@ -461,6 +468,7 @@ impl Renderer {
         shape.begin_frame(message_len, out);
         out.extend_from_slice(message);
         shape.end_frame(out);
+        rendered.longest = rendered.longest.max(frame_len);
         rendered.altered += u64::from(altered);
         rendered.bad_nanoseconds += u64::from(fraction.is_none() && nanoseconds.is_some());
         rendered.ambiguous += u64::from(self.is_ambiguous(pass, log));
@@ -478,7 +486,11 @@ impl Renderer {
     ) -> Result<bool, Malformed> {
         self.scratch.clear();
         self.scratch.shrink_to(MAX_KEPT);
-        let care = careful::message(&mut self.shape, pass.raw, pass.group, (log, pass.index), &mut self.scratch)?;
+        let (shape, place, message) = (&mut self.shape, (log, pass.index), &mut self.scratch);
+        let care = match &mut self.own {
+            Some(own) => own.message(shape, pass.raw, pass.group, place, message)?,
+            None => careful::message(shape, pass.raw, pass.group, place, message)?,
+        };
         let frame_len = self.shape.frame_len(self.scratch.len());
         if frame_len > room {
             return Ok(false);
@@ -487,6 +499,7 @@ impl Renderer {
         self.shape.begin_frame(self.scratch.len(), out);
         out.extend_from_slice(&self.scratch);
         self.shape.end_frame(out);
+        rendered.longest = rendered.longest.max(frame_len);
         rendered.altered += u64::from(care.altered);
         rendered.truncated += u64::from(care.truncated);
         rendered.ambiguous += u64::from(care.ambiguous);
@@ -528,8 +541,7 @@ impl Renderer {
 /// Reserves memory for a frame, which `out` has already if it was given with room for `limit` bytes, unless the frame is
 /// longer than that and alone: then no more than it needs.
 #[inline]
-fn make_room(frame_len: usize, rendered: &mut Rendered, out: &mut Vec<u8>) {
-    rendered.longest = rendered.longest.max(frame_len);
+fn make_room(frame_len: usize, rendered: &Rendered, out: &mut Vec<u8>) {
     if rendered.messages == 0 { out.reserve_exact(frame_len) } else { out.reserve(frame_len) }
 }
 

@@ -1,11 +1,13 @@
-//! Payload formats: log groups in, framed syslog messages out. One hot file per format.
+//! Payload formats: log groups in, framed syslog messages out. One file per format.
 //!
-//! A [`Renderer`] is compiled once from the settings and renders body after body in pieces of bounded size. What a
-//! message carries, and how text is made safe for a frame, is in [`key_value`] and [`text`].
+//! A [`Renderer`] is compiled once from the settings and renders body after body in pieces of bounded size. The payload is
+//! that of [`key_value`], unless [`RenderSettings::format`] brings another: a [`Format`] writes the payload of one log, and
+//! the renderer does all the rest for it. How text is made safe for a frame is in [`text`].
 
 mod careful;
 pub mod key_value;
 pub mod origin;
+mod own;
 mod position;
 mod shape;
 #[cfg(test)]
@@ -14,14 +16,20 @@ mod style_tests;
 mod tests;
 pub mod text;
 
+use std::sync::Arc;
+
 use crate::config::{DestinationConfig, Framing, MessageStyle, NewlinePolicy, OriginStamp};
 use crate::wire::sls::log_group::Malformed;
 
 pub use key_value::Renderer;
+pub use own::{Format, LogView};
 pub use position::{Alone, Position};
 
+/// Scratch memory that a renderer keeps between calls, in bytes.
+const MAX_KEPT: usize = 1024 * 1024;
+
 /// What the messages of a destination look like.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct RenderSettings {
     /// Facility, 0 to 23.
     pub facility: u8,
@@ -47,6 +55,9 @@ pub struct RenderSettings {
     pub style: MessageStyle,
     /// The origin stamp, if messages carry one. In RFC 3164 a field, or nothing.
     pub origin: Option<OriginSettings>,
+    /// What writes the payload in place of key=value. `sep` and `kv_escape` then only matter to gap records, which stay
+    /// key=value, and to an origin stamp that is a field, which comes before the payload.
+    pub format: Option<Arc<dyn Format>>,
 }
 
 /// What the origin stamps of all shards have in common.
@@ -86,6 +97,7 @@ impl From<&DestinationConfig> for RenderSettings {
             utc_offset_minutes: config.utc_offset_minutes,
             style: config.style,
             origin: None,
+            format: None,
         }
     }
 }

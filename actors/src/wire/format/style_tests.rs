@@ -49,6 +49,15 @@ fn gap() -> GapRecord {
 }
 
 #[test]
+fn what_is_left_out_of_a_frame_does_not_count_for_its_length() {
+    let style = MessageStyle { invalid_utf8: InvalidUtf8::Drop, ..MessageStyle::default() };
+    let mut one = log(1_700_000_000, &[]);
+    one.contents.push(content("a", b"\xff\xff"));
+    let (frames, rendered) = bytes(RenderSettings { style, ..settings() }, vec![group("", "", &[], vec![one])]);
+    assert_eq!(rendered.longest, frames.len());
+}
+
+#[test]
 fn rfc3164_has_the_same_fields_behind_its_tag() {
     let mut one = log(1_767_582_245, &[("b", "2"), ("a", "x\ny")]);
     one.time_ns = Some(678_901_234);

@@ -56,6 +56,7 @@ pub(super) fn settings() -> RenderSettings {
         utc_offset_minutes: 0,
         style: MessageStyle::default(),
         origin: None,
+        format: None,
     }
 }
 

@@ -27,6 +27,11 @@ impl Cleaner {
         Self { newlines, escaped_sep, invalid_utf8: InvalidUtf8::Replace }
     }
 
+    /// The same for text that is no key or value.
+    pub fn without_escapes(self) -> Self {
+        Self { escaped_sep: None, ..self }
+    }
+
     /// The same with this done to what is no UTF-8.
     pub fn with_invalid_utf8(self, invalid_utf8: InvalidUtf8) -> Self {
         Self { invalid_utf8, ..self }
