@@ -1,8 +1,6 @@
-//! The library in somebody else's process: two forwarders in one System, an output of one's own, the example.
+//! The library in somebody else's process: two forwarders in one System, an output of one's own, a worker that hangs.
 
 use std::cell::RefCell;
-use std::path::PathBuf;
-use std::process::Command;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +15,7 @@ use sls_syslog_actors::messages::SendBatch;
 use sls_syslog_actors::placement::Placement;
 use sls_syslog_actors::wire::syslog::framing::next_frame;
 
-use crate::harness::{Process, Receiver, SECRET, eventually, for_a_while};
+use crate::harness::{Receiver, SECRET, for_a_while};
 use crate::hub::{ENDPOINT, Hub, KEY_ID, LOGSTORE, PROJECT};
 
 const LOGS_PER_SHARD: u64 = 500;
@@ -116,55 +114,6 @@ fn an_application_sends_itself_and_its_settlements_move_the_checkpoints() {
     let group = hub.logstore()["groups"]["own-output"].clone();
     let shards = group["shards"].as_array().expect("shards");
     assert!(shards.iter().all(|shard| shard["at_end"] == true), "{group}");
-}
-
-#[test]
-fn the_example_runs_in_an_actix_web_application() {
-    let hub = Hub::start(1);
-    hub.put_numbered(0..LOGS_PER_SHARD, 50);
-    let receiver = Receiver::start(&["--mode", "check"]);
-    let mut command = Command::new(example("embed"));
-    command
-        .env("SLS_ENDPOINT", hub.address.to_string())
-        .env("SLS_PROJECT", PROJECT)
-        .env("SLS_LOGSTORE", LOGSTORE)
-        .env("SLS_CG", "embedded")
-        .env("SLS_AK_ID", KEY_ID)
-        .env("SLS_AK_KEY", SECRET)
-        .env("SYSLOG_HOST", "127.0.0.1")
-        .env("SYSLOG_PORT", receiver.address.port().to_string());
-    let mut example = Process::start("embed", &mut command);
-    example.says("event: Joined");
-    let listening = eventually("the example's address", || {
-        let lines = example.stdout();
-        let address = lines.iter().find_map(|line| line.strip_prefix("listening on "));
-        address.map(str::to_owned).ok_or_else(|| "not listening".to_owned())
-    });
-    let ask = |request: &str| {
-        let request = format!("{request} HTTP/1.1\r\nhost: example\r\nconnection: close\r\n\r\n");
-        String::from_utf8_lossy(&crate::hub::http(listening.parse().expect("an address"), request.as_bytes()))
-            .into_owned()
-    };
-    eventually("everything delivered", || match ask("GET /status") {
-        answer if answer.contains(&format!("\"logs_delivered\":{LOGS_PER_SHARD}")) => Ok(()),
-        answer => Err(answer),
-    });
-    let stopped = ask("POST /stop");
-    assert!(stopped.contains(&format!("\"logs_delivered\":{LOGS_PER_SHARD}")), "{stopped}");
-    assert!(example.wait().success());
-    assert_eq!(receiver.finish()["missing"], 0);
-}
-
-/// The example's binary: built along with the tests of the whole workspace, else now.
-fn example(name: &str) -> PathBuf {
-    let deps = std::env::current_exe().expect("a path");
-    let path = deps.ancestors().nth(2).expect("target/debug").join("examples").join(name);
-    if !path.exists() {
-        let built =
-            Command::new(env!("CARGO")).args(["build", "--workspace", "--examples"]).status().expect("cargo runs");
-        assert!(built.success(), "the examples do not build");
-    }
-    path
 }
 
 /// Keeps what it is told.
