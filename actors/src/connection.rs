@@ -1,5 +1,7 @@
 //! SyslogConnection: writes the frames that it is sent to the receiver, and settles tickets as they are confirmed.
 
+mod ended;
+mod queued;
 mod set_aside;
 
 use std::io;
@@ -21,15 +23,16 @@ use crate::messages::{CloseConnection, OpenConnection, ReceiverChanged, Receiver
 use crate::model::backoff::Backoff;
 use crate::model::outage::{Outage, Say};
 use crate::model::pacing::TokenBucket;
-use crate::model::session::trial::{CUTS, CutBy, TrialTimes, UNSUSPECTED_BYTES};
-use crate::model::session::{Piece, Session, SessionTimes, Settled};
-use crate::ports::{Dial, DialError, MessageRefused, Renewal, Transport};
+use crate::model::session::trial::TrialTimes;
+use crate::model::session::{Session, SessionTimes, Settled};
+use crate::ports::{Dial, DialError, Transport};
 use crate::ticket::FailReason;
 use crate::trouble::seconds;
 use crate::watch::ExitGuard;
 use crate::wire::format::RenderSettings;
-use crate::wire::syslog::framing::next_frame;
 
+use ended::{Ended, poll_open};
+use queued::QueuedPiece;
 pub use set_aside::GapFacts;
 use set_aside::SetAside;
 
@@ -161,41 +164,6 @@ enum Step {
     Wait(Link, Option<Instant>),
     /// The end.
     Done,
-}
-
-/// Why an open connection ended.
-enum Ended {
-    /// FIN or `close_notify`.
-    Closed,
-    /// No progress for the whole time-out.
-    Stuck,
-    /// Anything else.
-    Failed(io::Error),
-}
-
-struct QueuedPiece {
-    batch: SendBatch,
-    framing: Framing,
-}
-
-impl Piece for QueuedPiece {
-    fn frames(&self) -> &[u8] {
-        &self.batch.frames
-    }
-
-    fn is_superseded(&self) -> bool {
-        self.batch.is_superseded()
-    }
-
-    fn may_be_refused(&self) -> bool {
-        self.batch.frames.longest() > UNSUSPECTED_BYTES
-    }
-
-    fn frame_end(&self, from: usize) -> usize {
-        // What cannot be walked is one frame: it is sent whole or not at all.
-        let rest = self.batch.frames.get(from..).unwrap_or_default();
-        next_frame(self.framing, rest).map_or(self.batch.frames.len(), |(length, _)| from + length)
-    }
 }
 
 impl SyslogConnection {
@@ -384,6 +352,9 @@ impl SyslogConnection {
             let look = transport.look().map_err(Ended::Failed)?;
             self.looked(look.confirmed, now);
             self.notice_answers(transport, now);
+            if look.refused {
+                self.session.refusal_heard();
+            }
         }
         open?;
         let std_now = now.into_std();
@@ -485,13 +456,7 @@ impl SyslogConnection {
             self.backoff.reset();
         }
         if looked.passed_over {
-            self.counters.messages_refused.add(1);
-            self.counters.gaps.add(1);
-            if let Some(reason) = self.set_aside.confirmed() {
-                warn!(self.logger, "the receiver does not take a message, and has confirmed a gap record in its place: \
-                    {reason}; if it is too long, destination.max_message_bytes cuts such messages";
-                    "code" => Code::MessageRefused.as_str());
-            }
+            self.passed_over();
         }
         if looked.became_ready {
             self.early_closes = 0;
@@ -510,9 +475,23 @@ impl SyslogConnection {
         }
     }
 
+    /// A gap record is confirmed, and its message done with.
+    fn passed_over(&mut self) {
+        self.counters.messages_refused.add(1);
+        self.counters.gaps.add(1);
+        if let Some(reason) = self.set_aside.confirmed() {
+            warn!(self.logger, "the receiver does not take a message, and has confirmed a gap record in its place: \
+                {reason}; if it is too long, destination.max_message_bytes cuts such messages";
+                "code" => Code::MessageRefused.as_str());
+        }
+    }
+
     /// An open connection has ended.
     fn cut(&mut self, ended: Ended, now: Instant) -> Link {
-        let cut = self.session.cut(ended.blame());
+        let cut = self.session.cut(ended.blame(), now.into_std());
+        if cut.passed_over {
+            self.passed_over();
+        }
         self.set_aside.give_up();
         let refused = self.session.refused().map(|refused| self.set_aside.gap_record(&refused));
         let is_refused = refused.is_some();
@@ -536,8 +515,9 @@ impl SyslogConnection {
             debug!(self.logger, "unconfirmed messages will be sent again";
                 "messages" => cut.messages_unconfirmed, "bytes" => cut.bytes_unconfirmed);
         }
-        if is_refused && ended.is_answer() {
+        if (is_refused || cut.passed_over) && ended.took_later() {
             // It takes other messages, so there is nothing to wait for.
+            debug!(self.logger, "the receiver refused a message"; "why" => ended.and_next(&cut, is_refused, self.timeout));
             return Link::None { until: now };
         }
         if !cut.on_probation && cut.suspect.is_some_and(|(_, cuts)| cuts == 1) {
@@ -546,18 +526,7 @@ impl SyslogConnection {
         }
         let closed_early = cut.on_probation && ended.is_close();
         self.early_closes = if closed_early { self.early_closes.saturating_add(1) } else { 0 };
-        let why = ended.to_sentence(self.timeout);
-        let why = match cut.suspect {
-            Some((bytes, cuts)) => format!(
-                "{why}; next it is sent nothing but one message of {bytes} bytes, which is set aside after {CUTS} such \
-                 cuts ({cuts} so far)"
-            ),
-            None if is_refused => {
-                format!("{why}, {CUTS} times when it was sent one message alone; next a gap record goes in its place")
-            }
-            None => why,
-        };
-        self.failed(why, closed_early, now)
+        self.failed(ended.and_next(&cut, is_refused, self.timeout), closed_early, now)
     }
 
     /// An attempt or a connection has failed: says so when it is time to, and waits before the next attempt.
@@ -634,77 +603,6 @@ enum Wrote {
     PacedUntil(Instant),
     /// The turn's budget is used up.
     Turn,
-}
-
-/// Reads what the peer says; an error if the connection has ended.
-fn poll_open(transport: &mut dyn Transport, cx: &mut Context<'_>) -> Result<(), Ended> {
-    match transport.poll_closed(cx) {
-        Poll::Pending => Ok(()),
-        Poll::Ready(Ok(())) => Err(Ended::Closed),
-        Poll::Ready(Err(error)) => Err(Ended::Failed(error)),
-    }
-}
-
-impl Ended {
-    /// Whether the peer closed, politely or not, without giving a reason.
-    fn is_close(&self) -> bool {
-        match self {
-            Self::Closed => true,
-            Self::Stuck => false,
-            Self::Failed(error) => matches!(
-                error.kind(),
-                io::ErrorKind::ConnectionReset
-                    | io::ErrorKind::BrokenPipe
-                    | io::ErrorKind::ConnectionAborted
-                    | io::ErrorKind::UnexpectedEof
-            ),
-        }
-    }
-
-    /// Who ended it, as far as a message may be the reason.
-    fn blame(&self) -> CutBy {
-        match self {
-            Self::Closed => CutBy::Receiver,
-            Self::Stuck => CutBy::Other,
-            Self::Failed(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<MessageRefused>()) {
-                Some(MessageRefused { said, took_later }) => {
-                    CutBy::Answer { said: said.clone(), took_later: *took_later }
-                }
-                None if self.is_renewal() => CutBy::Other,
-                None => match error.kind() {
-                    io::ErrorKind::TimedOut
-                    | io::ErrorKind::HostUnreachable
-                    | io::ErrorKind::NetworkUnreachable
-                    | io::ErrorKind::NetworkDown => CutBy::Other,
-                    _ => CutBy::Receiver,
-                },
-            },
-        }
-    }
-
-    /// Whether the receiver's answer to a message was the reason.
-    fn is_answer(&self) -> bool {
-        matches!(self.blame(), CutBy::Answer { .. })
-    }
-
-    /// Whether nothing is wrong.
-    fn is_renewal(&self) -> bool {
-        matches!(self, Self::Failed(error) if error.get_ref().is_some_and(|inner| inner.is::<Renewal>()))
-    }
-
-    fn to_sentence(&self, timeout: Duration) -> String {
-        let stuck = || format!("the receiver has acknowledged nothing for {timeout:?} (destination.timeout)");
-        match self {
-            Self::Closed => "the receiver closed the connection".to_owned(),
-            Self::Stuck => stuck(),
-            Self::Failed(error) => match error.kind() {
-                io::ErrorKind::TimedOut => stuck(),
-                io::ErrorKind::ConnectionReset => "the receiver reset the connection".to_owned(),
-                io::ErrorKind::BrokenPipe => "the receiver closed the connection while it was written to".to_owned(),
-                _ => error.to_string(),
-            },
-        }
-    }
 }
 
 impl Actor for SyslogConnection {

@@ -132,6 +132,9 @@ pub struct Look {
     pub confirmed: u64,
     /// Whether the connection is still established in both directions.
     pub open: bool,
+    /// Whether the receiver has answered that it does not take the first message that is not confirmed. The connection
+    /// ends with [`MessageRefused`] when it is known what it makes of those behind it.
+    pub refused: bool,
 }
 
 /// Where logs are kept that the receiver does not take.

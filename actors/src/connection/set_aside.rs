@@ -13,7 +13,7 @@ use crate::wire::format::{RenderSettings, Renderer};
 use crate::wire::syslog::framing::next_frame;
 use crate::wire::syslog::gap::GapRecord;
 
-use super::QueuedPiece;
+use super::queued::QueuedPiece;
 
 /// What a gap record says that a connection does not know by itself.
 #[derive(Clone)]
@@ -63,7 +63,7 @@ impl SetAside {
                 "the receiver ended the connection {CUTS} times when it was sent this message of {bytes} bytes alone"
             ),
             Refusal::Answer(said) => {
-                format!("the receiver answered {said} to this message of {bytes} bytes, and took a later one")
+                format!("the receiver answered {said} to this message of {bytes} bytes, and took this record behind it")
             }
         };
         let reason = format!("{what} is set aside: {why}");

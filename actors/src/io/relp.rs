@@ -1,8 +1,9 @@
 //! A RELP session with the receiver: messages go out numbered, as many unanswered ones as the window allows, and a
 //! message is confirmed when it and all before it were answered with 200.
 //!
-//! A refusal, any other answer, does not end the session before it is known what the receiver makes of the messages
-//! behind it (rule C4): nothing is wrong with a receiver that takes one of these, and one whose disk is full takes none.
+//! A refusal, any other answer, is told by the next look, and does not end the session before it is known what the receiver
+//! makes of the messages behind it (rule C4): nothing is wrong with a receiver that takes one of these, and one whose disk
+//! is full takes none.
 //!
 //! Whoever writes to the transport frames with octet counting, as for UDP; the frames on the wire are made here, in one
 //! buffer that is written at once.
@@ -38,7 +39,7 @@ const READS: usize = 16;
 const SHOWN: usize = 120;
 /// How long a message may be refused, and all others answered, before the session ends: time for one more to be written
 /// behind it.
-const AFTER_REFUSAL: Duration = Duration::from_secs(2);
+const AFTER_REFUSAL: Duration = Duration::from_millis(500);
 /// Our name towards the receiver.
 const SOFTWARE: &str = concat!("sls-syslog,", env!("CARGO_PKG_VERSION"));
 
@@ -327,7 +328,7 @@ impl<S: Wire> Transport for RelpTransport<S> {
     }
 
     fn look(&mut self) -> io::Result<Look> {
-        Ok(Look { confirmed: self.window.confirmed, open: true })
+        Ok(Look { confirmed: self.window.confirmed, open: true, refused: self.window.refusal().is_some() })
     }
 
     fn answers(&self) -> u64 {

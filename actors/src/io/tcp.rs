@@ -69,7 +69,7 @@ impl Transport for TcpTransport {
     fn look(&mut self) -> io::Result<Look> {
         let counted = self.acknowledged.look(&self.stream, self.written)?;
         let open = counted.open && !has_ended(&self.stream)?;
-        Ok(Look { confirmed: counted.confirmed, open })
+        Ok(Look { confirmed: counted.confirmed, open, refused: false })
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -100,11 +100,11 @@ impl Acknowledged {
 
     /// Bytes of the `written` ones that are confirmed at the connection's level, and whether it is established.
     pub(super) fn look(&self, stream: &TcpStream, written: u64) -> io::Result<Look> {
-        let Some(base) = self.base else { return Ok(Look { confirmed: written, open: true }) };
+        let Some(base) = self.base else { return Ok(Look { confirmed: written, open: true, refused: false }) };
         let info = tcp_info::read(stream)?;
         let acked = info.bytes_acked.ok_or(io::ErrorKind::Unsupported)?;
         // Our own FIN is acknowledged as one more byte.
-        Ok(Look { confirmed: acked.saturating_sub(base).min(written), open: info.established })
+        Ok(Look { confirmed: acked.saturating_sub(base).min(written), open: info.established, refused: false })
     }
 }
 

@@ -290,7 +290,7 @@ impl Transport for TlsTransport {
         let open = match SockRef::from(&counted.stream).peek(&mut next) {
             Ok(0) => false,
             // Something waits to be read that may be an alert: nothing more counts before it was.
-            Ok(_) => return Ok(Look { confirmed: self.confirmed, open: look.open }),
+            Ok(_) => return Ok(Look { confirmed: self.confirmed, open: look.open, refused: false }),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => look.open,
             Err(error) => return Err(error),
         };
@@ -298,7 +298,7 @@ impl Transport for TlsTransport {
             self.confirmed = mark.plain;
             self.marks.pop_front();
         }
-        Ok(Look { confirmed: self.confirmed, open })
+        Ok(Look { confirmed: self.confirmed, open, refused: false })
     }
 
     fn answers(&self) -> u64 {

@@ -127,7 +127,7 @@ impl Transport for UdpTransport {
     }
 
     fn look(&mut self) -> io::Result<Look> {
-        Ok(Look { confirmed: self.handed_over, open: true })
+        Ok(Look { confirmed: self.handed_over, open: true, refused: false })
     }
 
     fn poll_shutdown(&mut self, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {

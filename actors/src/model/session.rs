@@ -8,23 +8,26 @@
 //! - after a cut, everything that is not confirmed goes out again, in order, from a message border (rule C3);
 //! - a piece that is superseded is not begun any more, and one that is begun ends at a message border (rule O1);
 //! - a message that the receiver does not take is passed over once what goes in its place is confirmed (rule C4, in
-//!   [`trial`]);
+//!   [`trial`]), wherever in the stream it lies: what made a connection end that confirmed nothing is sent again in
+//!   parts, until one message of it is found alone;
 //! - each piece is settled once, and those that are confirmed in the order in which they came.
 //!
 //! Sockets, sleeping and saying are left to the one who holds it. Message borders are found by walking frames, and only
 //! where a border matters: on probation, after a cut, when a begun piece is superseded, and when messages are paced.
 
+mod borders;
+mod link;
 pub mod trial;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use trial::{CutBy, First, Place, Refusal, Trial, TrialTimes, UNSUSPECTED_BYTES};
+use borders::{Room, border_at_or_after, border_at_or_before, first_long, messages_begun, next_border};
+use link::Link;
+use trial::{CutBy, First, Place, Refusal, Trial, TrialTimes};
 
 /// What a connection on probation may carry at most, one longer message excepted (rule C2).
 pub const PROBATION_BYTES: usize = 64 * 1024;
-/// Longest pause between two looks while something is unconfirmed.
-const LONGEST_LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Whole frames that are sent and confirmed together.
 pub trait Piece {
@@ -34,7 +37,7 @@ pub trait Piece {
     fn is_superseded(&self) -> bool;
     /// Where the frame ends that begins at `from`, an offset into [`Piece::frames`].
     fn frame_end(&self, from: usize) -> usize;
-    /// Whether it holds a message for which a receiver might end the connection: one of more than
+    /// Whether it holds a message for which a receiver is likely to end the connection: one of more than
     /// [`trial::UNSUSPECTED_BYTES`]. May say so of one that does not.
     fn may_be_refused(&self) -> bool;
 }
@@ -74,12 +77,29 @@ pub struct Session<P> {
     written: usize,
     link: Option<Link>,
     trial: Trial,
+    /// How long the last connection lived that the receiver ended when it was sent nothing but the message on trial.
+    lived: Duration,
+    careful: Option<Careful>,
     /// The next slot's id.
     next_id: u64,
     /// The last slot that held a message that may be refused.
     last_long: Option<u64>,
     settled: VecDeque<(P, Settled)>,
 }
+
+/// A connection has ended for what it carried, as far as can be seen, with nothing confirmed. What it carried goes out
+/// again in parts, each when the one before it is confirmed, and a part ends before a message that is likely to be
+/// refused.
+#[derive(Debug, Clone, Copy)]
+struct Careful {
+    /// Bytes from the first unconfirmed one on among which the reason lies.
+    bytes: u64,
+    /// Bytes of a part, one longer message excepted.
+    part: usize,
+}
+
+/// Into so many parts is divided what ended a connection that sent in parts already.
+const PARTS: u64 = 4;
 
 /// One piece, or what is left of it for the accounts when it was superseded after it had been written.
 #[derive(Debug)]
@@ -98,53 +118,6 @@ struct Slot<P> {
     end: usize,
     /// Bytes given to this connection before `start`; means something once the slot is begun or passed over.
     wire_from: u64,
-}
-
-/// What is true of the connection that is open.
-#[derive(Debug)]
-struct Link {
-    opened_at: Instant,
-    /// How long it has to stand open before it confirms anything.
-    probation: Duration,
-    /// It has done so.
-    ready: bool,
-    /// Bytes given to it.
-    wire: u64,
-    /// Bytes that the last look found acknowledged.
-    seen: u64,
-    /// Bytes that count as confirmed: none before it is `ready`, and later at most `seen`.
-    confirmed: u64,
-    /// Bytes that a look found acknowledged, and when they count if it is open still.
-    lingering: Option<(u64, Instant)>,
-    /// The last write was refused.
-    blocked: bool,
-    /// When the last byte was acknowledged, or waiting began.
-    progress_at: Instant,
-    look_at: Option<Instant>,
-    look_pause: Duration,
-}
-
-impl Link {
-    fn is_waiting(&self) -> bool {
-        self.blocked || self.wire > self.seen
-    }
-
-    /// Counts what was acknowledged: up to `free` at once, and beyond it what has been so for the time `linger`. Answers
-    /// whether more counts than before.
-    fn confirm(&mut self, free: u64, linger: Duration, now: Instant) -> bool {
-        let before = self.confirmed;
-        let free = if linger.is_zero() { u64::MAX } else { free };
-        self.confirmed = self.confirmed.max(self.seen.min(free));
-        if let Some((bytes, _)) = self.lingering.take_if(|(_, at)| now >= *at) {
-            self.confirmed = self.confirmed.max(bytes);
-        }
-        if self.seen == self.confirmed {
-            self.lingering = None;
-        } else if self.lingering.is_none() {
-            self.lingering = Some((self.seen, now + linger));
-        }
-        self.confirmed > before
-    }
 }
 
 /// What to write now.
@@ -180,8 +153,11 @@ pub struct Cut {
     pub messages_unconfirmed: u64,
     /// Bytes of frames that are done with, which no earlier answer has counted.
     pub bytes_confirmed: u64,
-    /// The length of a message that will be sent alone now, and the cuts that count against it.
+    /// The length of a message that will be sent alone now, and the cuts, or after an answer the refusals, that count
+    /// against it.
     pub suspect: Option<(usize, u32)>,
+    /// What went behind a refused message was taken: the message is passed over.
+    pub passed_over: bool,
 }
 
 /// A message that the receiver does not take.
@@ -206,6 +182,8 @@ impl<P: Piece> Session<P> {
             written: 0,
             link: None,
             trial: Trial::None,
+            lived: Duration::ZERO,
+            careful: None,
             next_id: 0,
             last_long: None,
             settled: VecDeque::new(),
@@ -258,48 +236,42 @@ impl<P: Piece> Session<P> {
     pub fn opened(&mut self, now: Instant) {
         debug_assert!(self.link.is_none() && self.written == 0, "the old connection was not given up");
         self.end_trial_without_message();
-        let silence = self.times.trials.filter(|_| self.trial.begins_silent()).map(|trials| trials.silence);
-        self.link = Some(Link {
-            opened_at: now,
-            probation: silence.unwrap_or(self.times.confirm_after_connect),
-            ready: false,
-            wire: 0,
-            seen: 0,
-            confirmed: 0,
-            lingering: None,
-            blocked: false,
-            progress_at: now,
-            look_at: None,
-            look_pause: self.times.first_look,
+        let silence = self.times.trials.filter(|_| self.trial.is_alone()).map(|trials| {
+            // A receiver that ends connections when they reach some age does so in this silence, and blames no message.
+            trials.silence.max(self.lived * 3 / 2)
         });
+        self.link = Some(Link::new(now, silence.unwrap_or(self.times.confirm_after_connect), self.times.first_look));
     }
 
     /// What to write next, of at most `max_messages` messages that were not counted before (`None`: no limit). Nothing
     /// when all is written, or when probation, a trial or the limit forbid more.
     pub fn next_write(&mut self, max_messages: Option<u32>) -> Option<Write<'_>> {
         self.end_trial_without_message();
-        let link = self.link.as_ref()?;
-        if self.trial.begins_silent() && !link.ready {
+        let link = self.link.as_mut()?;
+        if self.trial.is_alone() && !link.ready {
             return None;
+        }
+        if link.confirmed == link.wire {
+            link.part_from = link.wire;
         }
         let mut alone = None;
         match &mut self.trial {
-            Trial::None | Trial::Quiet { .. } => {}
+            Trial::None => {}
             Trial::Refused { .. } => return None,
-            Trial::Alone { place, .. } => {
+            Trial::Substitute { frame, at, counted, behind, .. } if !*behind || link.refused => {
+                if *at == frame.len() || (!*counted && max_messages == Some(0)) {
+                    return None;
+                }
+                let counts = max_messages.is_some() && !std::mem::replace(counted, max_messages.is_some());
+                return Some(Write { bytes: &frame[*at..], messages: u32::from(counts) });
+            }
+            Trial::Alone { place, .. } | Trial::Substitute { place, .. } => {
                 let end = place.at + place.len;
                 // Nothing follows it before it is confirmed.
                 if self.written > 0 || self.slots.front().is_none_or(|slot| slot.at >= end) {
                     return None;
                 }
                 alone = Some(end);
-            }
-            Trial::Substitute { frame, at, counted, .. } => {
-                if *at == frame.len() || (!*counted && max_messages == Some(0)) {
-                    return None;
-                }
-                let counts = max_messages.is_some() && !std::mem::replace(counted, max_messages.is_some());
-                return Some(Write { bytes: &frame[*at..], messages: u32::from(counts) });
             }
         }
         loop {
@@ -315,10 +287,19 @@ impl<P: Piece> Session<P> {
         let slot = self.slots.get_mut(self.written)?;
         let piece = slot.piece.as_ref()?;
         let mut messages = 0;
-        if slot.at == slot.stop {
+        if link.refused {
+            // It takes no more than it has begun (rule C4): what follows could only arrive before what was refused.
+            slot.stop = slot.stop.min(border_at_or_after(piece, slot.start, slot.at, slot.end));
+        } else if slot.at == slot.stop {
+            let room = match (self.careful, link.ready) {
+                _ if alone.is_some() => None,
+                (Some(careful), _) => Some(Room::new(careful.part.min(PROBATION_BYTES), link.part(), true)),
+                (None, false) => Some(Room::new(PROBATION_BYTES, link.part(), false)),
+                (None, true) => None,
+            };
             let mut stop = alone.unwrap_or(slot.end).min(slot.end);
-            if !link.ready {
-                stop = probation_stop(piece, slot.at, slot.end, link.wire);
+            if let Some(room) = room {
+                stop = room.stop(piece, slot.at, slot.end);
             }
             if let Some(most) = max_messages {
                 let limit = stop;
@@ -339,7 +320,9 @@ impl<P: Piece> Session<P> {
     /// The connection took `bytes` of what [`Session::next_write`] answered.
     pub fn wrote(&mut self, bytes: usize, now: Instant) {
         let Some(link) = self.link.as_mut() else { return };
-        if let Trial::Substitute { frame, at, .. } = &mut self.trial {
+        if let Trial::Substitute { frame, at, behind, .. } = &mut self.trial
+            && (!*behind || link.refused)
+        {
             debug_assert!(*at + bytes <= frame.len(), "more was taken than was offered");
             *at += bytes;
         } else {
@@ -376,6 +359,13 @@ impl<P: Piece> Session<P> {
         }
     }
 
+    /// The receiver has answered that it does not take the first message that is not confirmed.
+    pub fn refusal_heard(&mut self) {
+        if let Some(link) = self.link.as_mut() {
+            link.refused = true;
+        }
+    }
+
     /// Whether it is time to look at the connection.
     pub fn is_look_due(&self, now: Instant) -> bool {
         self.next_look().is_some_and(|at| now >= at)
@@ -383,12 +373,7 @@ impl<P: Piece> Session<P> {
 
     /// When to look next, if nothing happens before.
     pub fn next_look(&self) -> Option<Instant> {
-        let link = self.link.as_ref()?;
-        let probation_end = (!link.ready).then(|| link.opened_at + link.probation);
-        let unseen = (link.wire > link.seen).then_some(link.look_at).flatten();
-        let give_up = link.is_waiting().then(|| link.progress_at + self.times.timeout);
-        let counts = link.lingering.map(|(_, at)| at);
-        [probation_end, unseen, give_up, counts].into_iter().flatten().min()
+        self.link.as_ref()?.next_look(self.times.timeout)
     }
 
     /// A look found the connection open, with the first `acknowledged` bytes acknowledged.
@@ -396,33 +381,37 @@ impl<P: Piece> Session<P> {
         self.end_trial_without_message();
         let (free, linger) = self.what_lingers();
         let Some(link) = self.link.as_mut() else { return Looked::default() };
-        let mut looked = Looked::default();
-        let acknowledged = acknowledged.min(link.wire);
-        if acknowledged > link.seen {
-            link.seen = acknowledged;
-            link.progress_at = now;
-            link.look_pause = self.times.first_look;
-        } else {
-            link.look_pause = (link.look_pause.max(Duration::from_millis(1)) * 3 / 2).min(LONGEST_LOOK_PAUSE);
-        }
-        link.look_at = (link.wire > link.seen).then(|| now + link.look_pause);
-        if !link.ready && now.saturating_duration_since(link.opened_at) >= link.probation {
-            link.ready = true;
-            looked.became_ready = true;
-        }
+        let mut looked =
+            Looked { became_ready: link.looked(acknowledged, self.times.first_look, now), ..Looked::default() };
+        let before = link.confirmed;
         if link.ready && link.confirm(free, linger, now) {
+            let more = link.confirmed - before;
             looked.confirmed_more = true;
             looked.passed_over = self.confirm_trial();
             looked.bytes_confirmed = self.release();
+            self.done_with(more);
         }
         looked
     }
 
+    /// So many bytes, from the first one that was not confirmed on, gave no reason to end a connection.
+    fn done_with(&mut self, bytes: u64) {
+        if let Some(careful) = &mut self.careful {
+            careful.bytes = careful.bytes.saturating_sub(bytes);
+        }
+        self.careful.take_if(|careful| careful.bytes == 0);
+    }
+
     /// Which bytes of the connection count as soon as they are acknowledged, and how long the others have to stay so.
     fn what_lingers(&self) -> (u64, Duration) {
-        let trial = self.times.trials.filter(|_| self.trial.is_alone());
-        if let Some(trial) = trial {
-            return (0, trial.linger);
+        if let Some(trials) = self.times.trials {
+            if self.trial.is_alone() {
+                return (0, trials.linger);
+            }
+            if self.careful.is_some() {
+                // A short message may be the reason too.
+                return (0, if self.times.linger.is_zero() { trials.linger } else { self.times.linger });
+            }
         }
         let is_any_long = self.slots.front().is_some_and(|front| self.last_long >= Some(front.id));
         if self.times.linger.is_zero() || !is_any_long {
@@ -438,39 +427,33 @@ impl<P: Piece> Session<P> {
         let confirmed = self.link.as_ref().map_or(0, |link| link.confirmed);
         match &self.trial {
             Trial::None | Trial::Refused { .. } => false,
-            // What is tried is the first thing that the connection carries.
-            Trial::Quiet { suspect: Some(place) } | Trial::Alone { place, .. } => {
+            // The message is the first thing that the connection carries.
+            Trial::Alone { place, .. } | Trial::Substitute { place, behind: true, .. } => {
                 if confirmed >= place.len as u64 {
                     self.trial = Trial::None;
                 }
                 false
             }
-            Trial::Quiet { suspect: None } => {
-                self.trial = Trial::None;
-                false
-            }
-            Trial::Substitute { frame, place, .. } => {
-                if confirmed < frame.len() as u64 {
-                    return false;
-                }
-                let place = *place;
-                self.trial = Trial::None;
-                let Some(slot) = self.slots.front_mut().filter(|slot| slot.holds(place)) else { return false };
-                slot.begin_at(slot.start + place.len);
-                (slot.at, slot.stop) = (slot.start, slot.start);
-                true
-            }
+            Trial::Substitute { frame, .. } => confirmed >= frame.len() as u64 && self.pass_over(),
         }
+    }
+
+    /// What goes in a message's place has arrived: the message is done with. Answers whether it still was to be sent.
+    fn pass_over(&mut self) -> bool {
+        let Trial::Substitute { place, .. } = std::mem::replace(&mut self.trial, Trial::None) else { return false };
+        let Some(slot) = self.slots.front_mut().filter(|slot| slot.holds(place)) else { return false };
+        slot.begin_at(slot.start + place.len);
+        (slot.at, slot.stop) = (slot.start, slot.start);
+        self.done_with(place.len as u64);
+        true
     }
 
     /// Ends a trial whose message must not be sent any more (rule O1): it may have been settled otherwise. What is begun
     /// of what goes in its place has to be written to its end.
     fn end_trial_without_message(&mut self) {
         let (place, unfinished) = match &self.trial {
-            Trial::None | Trial::Quiet { suspect: None } => return,
-            Trial::Quiet { suspect: Some(place) } | Trial::Alone { place, .. } | Trial::Refused { place, .. } => {
-                (place, false)
-            }
+            Trial::None => return,
+            Trial::Alone { place, .. } | Trial::Refused { place, .. } => (place, false),
             Trial::Substitute { place, frame, at, .. } => (place, *at > 0 && *at < frame.len()),
         };
         if !unfinished && self.slots.front().is_none_or(|slot| !slot.holds(*place)) {
@@ -488,13 +471,14 @@ impl<P: Piece> Session<P> {
 
     /// Whether it is open whether a message is the reason why connections end.
     pub fn is_on_trial(&self) -> bool {
-        self.trial.begins_silent()
+        self.trial.is_alone()
     }
 
     /// Takes the frame that goes in the place of the message that is refused.
     pub fn substitute(&mut self, frame: Vec<u8>) {
-        if let Trial::Refused { place, .. } = self.trial {
-            self.trial = Trial::Substitute { place, frame, at: 0, counted: false };
+        if let Trial::Refused { place, how } = &self.trial {
+            let behind = matches!(how, Refusal::Answer(_));
+            self.trial = Trial::Substitute { place: *place, frame, at: 0, counted: false, behind };
         }
     }
 
@@ -506,8 +490,9 @@ impl<P: Piece> Session<P> {
     }
 
     /// The connection has ended: what is not confirmed goes back to be sent again, from a message border.
-    pub fn cut(&mut self, by: CutBy) -> Cut {
+    pub fn cut(&mut self, by: CutBy, now: Instant) -> Cut {
         let Some(link) = self.link.take() else { return Cut::default() };
+        let is_answer = matches!(by, CutBy::Answer { .. });
         let mut cut = Cut { on_probation: !link.ready, ..Cut::default() };
         let begun = (self.written + 1).min(self.slots.len());
         for slot in self.slots.iter_mut().take(begun) {
@@ -541,13 +526,46 @@ impl<P: Piece> Session<P> {
             }
         }
         if self.times.trials.is_some() {
-            self.trial = std::mem::replace(&mut self.trial, Trial::None).after_cut(by, first, link.ready);
+            self.judge(by, first, &link, &mut cut, now);
         }
-        if let Trial::Alone { place, cuts } = &self.trial {
-            cut.suspect = Some((place.len, *cuts));
+        if let Trial::Alone { place, cuts, refusals } = &self.trial {
+            cut.suspect = Some((place.len, if is_answer { *refusals } else { *cuts }));
         }
         self.release();
         cut
+    }
+
+    /// What follows from a cut for the messages that may have been its reason.
+    fn judge(&mut self, by: CutBy, first: Option<First>, link: &Link, cut: &mut Cut, now: Instant) {
+        let was_alone = self.trial.is_alone();
+        let is_held_against_it = by == CutBy::Receiver && first.is_some_and(|first| first.carried);
+        if let (Trial::Substitute { place, frame, at, behind: true, .. }, Some(first)) = (&self.trial, first)
+            && (*place, true) == (first.place, first.unanswered)
+            && *at == frame.len()
+            && matches!(by, CutBy::Answer { took_later: true, .. })
+        {
+            // Nothing else was behind it.
+            (cut.passed_over, self.lived) = (self.pass_over(), Duration::ZERO);
+            return;
+        }
+        let mut is_found = false;
+        if first.is_none() {
+            self.careful = None;
+        } else if is_held_against_it && !was_alone {
+            is_found = self.careful.is_some() && cut.messages_unconfirmed == 1;
+            let bytes = cut.bytes_unconfirmed;
+            self.careful = match self.careful {
+                Some(_) => Some(Careful { bytes, part: usize::try_from(bytes / PARTS).unwrap_or(usize::MAX) }),
+                None if link.confirmed == 0 => Some(Careful { bytes, part: PROBATION_BYTES }),
+                None => None,
+            };
+        }
+        self.trial = std::mem::replace(&mut self.trial, Trial::None).after_cut(by, first, is_found, link.ready);
+        self.lived = match self.trial {
+            Trial::Alone { .. } if was_alone && is_held_against_it => now.saturating_duration_since(link.opened_at),
+            Trial::Alone { .. } if was_alone => self.lived,
+            _ => Duration::ZERO,
+        };
     }
 
     /// The next piece that is done with.
@@ -608,70 +626,6 @@ impl<P: Piece> Slot<P> {
     /// Whether the message there is its first unconfirmed one, and may be sent as far as is known.
     fn holds(&self, place: Place) -> bool {
         self.id == place.slot && self.start == place.at && self.piece.is_some()
-    }
-}
-
-/// The border after the one at `from`; always further on, so that no walk can stand still.
-fn next_border(piece: &impl Piece, from: usize, end: usize) -> usize {
-    let border = piece.frame_end(from);
-    if border > from && border <= end { border } else { end }
-}
-
-/// Where the first message begins, at the border `from` or behind it, that may be refused.
-fn first_long(piece: &impl Piece, from: usize, end: usize) -> Option<usize> {
-    let mut border = from;
-    while border < end {
-        let next = next_border(piece, border, end);
-        if next - border > UNSUSPECTED_BYTES {
-            return Some(border);
-        }
-        border = next;
-    }
-    None
-}
-
-/// The last border at or before `at`, walking from the border `from`.
-fn border_at_or_before(piece: &impl Piece, from: usize, at: usize, end: usize) -> usize {
-    let mut border = from;
-    while border < at {
-        let next = next_border(piece, border, end);
-        if next > at {
-            break;
-        }
-        border = next;
-    }
-    border
-}
-
-/// The first border at or after `at`, walking from the border `from`.
-fn border_at_or_after(piece: &impl Piece, from: usize, at: usize, end: usize) -> usize {
-    let mut border = from;
-    while border < at {
-        border = next_border(piece, border, end);
-    }
-    border
-}
-
-/// Messages that begin before `at`, walking from the border `from`.
-fn messages_begun(piece: &impl Piece, from: usize, at: usize, end: usize) -> u64 {
-    let (mut border, mut count) = (from, 0);
-    while border < at {
-        border = next_border(piece, border, end);
-        count += 1;
-    }
-    count
-}
-
-/// How far a connection on probation may go in a piece, of which `wire` bytes of earlier ones were given to it.
-fn probation_stop(piece: &impl Piece, at: usize, end: usize, wire: u64) -> usize {
-    let used = usize::try_from(wire).unwrap_or(usize::MAX);
-    let most = at.saturating_add(PROBATION_BYTES.saturating_sub(used));
-    if end <= most {
-        return end;
-    }
-    match border_at_or_before(piece, at, most, end) {
-        stop if stop == at && wire == 0 => next_border(piece, at, end),
-        stop => stop,
     }
 }
 

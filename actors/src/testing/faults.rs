@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::dead_letter::KeepFault;
 use super::hub::{AnswerFault, BodyFault, Fault, InMemoryHub, Operation};
 use super::receiver::{Answers, Behaviour, Dialing, Ending};
 use crate::config::Confirmation;
@@ -105,6 +106,8 @@ pub enum What {
     ClockJump(i64),
     /// The next time that somebody is there, a panic.
     Panic(Place),
+    /// The dead letter fails so for a while; a panic, once.
+    DeadLetter(KeepFault, Duration),
 }
 
 /// When shards are stolen.
@@ -229,18 +232,19 @@ impl Plan {
         let mut rng = fastrand::Rng::with_seed(seed);
         let rng = &mut rng;
         let forwarders = *pick(rng, &[1, 1, 1, 2, 2, 3]);
-        let mut settings = Settings::draw(rng);
+        let settings = Settings::draw(rng);
         let heals_at = Duration::from_secs(rng.u64(5..60));
         let mut steps = Vec::new();
         // Seldom so much that the budget of bytes is used up: it takes its time.
         let is_heavy = rng.u8(..50) == 0;
         // Few messages are too long for such a receiver: each takes its time.
-        let limited = !is_heavy && settings.confirmation == Confirmation::TcpAcked && rng.u8(..15) == 0;
-        let longest = limited.then_some(70_000);
+        let answers = matches!(settings.confirmation, Confirmation::TcpAcked | Confirmation::AppAcked);
+        let limited = !is_heavy && answers && rng.u8(..12) == 0;
+        let longest = limited.then(|| *pick(rng, &[70_000, 20_000, 3_000]));
         let length = if is_heavy {
             150_000
-        } else if longest.is_some() {
-            74_000
+        } else if let Some(longest) = longest {
+            longest + longest / 20
         } else {
             *pick(rng, &[20, 200, 200, 2_000, 20_000])
         };
@@ -255,12 +259,12 @@ impl Plan {
             let end = if rng.u8(..6) == 0 { Duration::from_secs(2) } else { heals_at };
             steps.push(Step { at: moment(rng, end), what: What::draw(rng, forwarders) });
         }
+        for _ in 0..if longest.is_some() { rng.u32(..4) } else { 0 } {
+            let what = What::DeadLetter(keep_fault(rng), millis(rng, 100, 30_000));
+            steps.push(Step { at: moment(rng, heals_at), what });
+        }
         steps.sort_by_key(|step| step.at);
         let pull_bytes = if is_heavy { 4 << 20 } else { *pick(rng, &[1 << 10, 64 << 10]) };
-        if longest.is_some() {
-            settings.confirm_after_connect = millis(rng, 100, 1000);
-            settings.connection_mailbox = settings.connection_mailbox.max(2);
-        }
         let retention = (longest.is_none() && rng.u8(..8) == 0).then(|| Duration::from_secs(rng.u64(10..60)));
         let existing_group = (rng.u8(..8) == 0).then(|| (rng.u32(1..12), rng.bool()));
         Self {
@@ -442,6 +446,16 @@ fn spoilt_body(rng: &mut fastrand::Rng) -> BodyFault {
         3 => BodyFault::Count(rng.u32(1..50)),
         4 => *pick(rng, &[BodyFault::NoCursor, BodyFault::SameCursor]),
         _ => BodyFault::Slow(millis(rng, 50, 8000)),
+    }
+}
+
+fn keep_fault(rng: &mut fastrand::Rng) -> KeepFault {
+    match rng.u8(..5) {
+        0 => KeepFault::Full,
+        1 => KeepFault::Unwritable,
+        2 => KeepFault::KeptButFailed,
+        3 => KeepFault::Panic,
+        _ => KeepFault::Slow(millis(rng, 50, 20_000)),
     }
 }
 

@@ -15,11 +15,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::dead_letter::KeptLog;
 use super::receiver::Sighting;
 use crate::counters::CountersSnapshot;
 use crate::loghub::decode_cursor;
 use crate::model::cursor::Cursor;
 use crate::model::ids::ShardId;
+use crate::wire::dead_letter::Text;
 use crate::wire::sls::error::SlsError;
 use crate::wire::syslog::parse::{Message, parse, split_key_values};
 
@@ -66,13 +68,22 @@ struct Log {
     read: u32,
     /// A gap record has named it.
     named: bool,
-    /// The receiver has answered that it does not take it, and may have taken what came behind it.
-    refused: bool,
+    /// The dead letter has it.
+    kept: bool,
+    /// The connection on which the receiver has answered that it does not take it, and may have taken what was on its
+    /// way behind it.
+    refused_on: Option<usize>,
 }
 
 impl Log {
-    fn is_settled(&self) -> bool {
+    /// Whether the receiver has it, or has been told that it gets it no more.
+    fn is_delivered(&self) -> bool {
         self.read > 0 || self.confirmed || self.named
+    }
+
+    /// Whether a checkpoint may pass it: what is set aside has to be in the dead letter before.
+    fn is_settled(&self) -> bool {
+        self.read > 0 || self.confirmed || self.named && self.kept
     }
 }
 
@@ -203,7 +214,8 @@ impl Checker {
                 confirmed: false,
                 read: 0,
                 named: false,
-                refused: false,
+                kept: false,
+                refused_on: None,
             });
         }
         let logs = begin..inner.logs.len();
@@ -236,18 +248,33 @@ impl Checker {
     // ---- what the receiver sees --------------------------------------------------------------------------------
 
     /// The receiver has acknowledged or read a message.
-    pub fn sighted(&self, sighting: Sighting, message: &[u8]) {
+    pub fn sighted(&self, sighting: Sighting, connection: usize, message: &[u8]) {
         let inner = &mut *self.0.borrow_mut();
         inner.trace.write(message);
         inner.note(|| format!("{sighting:?}: {}", String::from_utf8_lossy(&message[..message.len().min(120)])));
         match read_message(message) {
-            Ok(Content::Log { id, text }) => inner.log_sighted(sighting, id, text),
+            Ok(Content::Log { id, text }) => inner.log_sighted(sighting, connection, id, text),
+            // A gap record that is refused names nothing.
+            Ok(Content::SetAside { .. } | Content::Gap { .. }) if sighting == Sighting::Refused => {}
             Ok(Content::SetAside { shard, from, place }) => inner.set_aside(sighting, shard, from, place),
             Ok(Content::Gap { shard, from, to }) => inner.gap_sighted(sighting, shard, from, to),
             Err(what) => {
                 let shown = String::from_utf8_lossy(&message[..message.len().min(200)]).into_owned();
                 inner.violated(format!("{what}: {shown}"));
             }
+        }
+    }
+
+    /// The dead letter has kept a log.
+    pub fn kept(&self, kept: &KeptLog) {
+        let inner = &mut *self.0.borrow_mut();
+        inner.note(|| format!("kept: log {} from {} of shard {}", kept.place, kept.from, kept.shard));
+        let found = decode_cursor(&kept.from).and_then(|from| inner.log_at(kept.shard, from, kept.place as usize));
+        let text = |text: &str| Text::Utf8(text.to_owned());
+        let id = kept.log.contents.iter().find(|(key, _)| *key == text("id")).map(|(_, id)| id);
+        match found {
+            Some(log) if id == Some(&text(&log.to_string())) => inner.logs[log].kept = true,
+            _ => inner.violated(format!("C4: the dead letter keeps another log than {found:?}: {kept:?}")),
         }
     }
 
@@ -649,14 +676,14 @@ impl Inner {
         self.logs.iter().position(|log| log.confirmed && log.read == 0)
     }
 
-    fn log_sighted(&mut self, sighting: Sighting, id: usize, text: &[u8]) {
+    fn log_sighted(&mut self, sighting: Sighting, connection: usize, id: usize, text: &[u8]) {
         let Some(log) = self.logs.get_mut(id) else { return self.violated(format!("log {id} was never produced")) };
         if text != text_of(id, log.length).as_bytes() {
             return self.violated(format!("log {id} was altered"));
         }
         match sighting {
             Sighting::Confirmed => return log.confirmed = true,
-            Sighting::Refused => return log.refused = true,
+            Sighting::Refused => return log.refused_on = Some(connection),
             Sighting::Read => log.read += 1,
         }
         let (shard, number) = (log.shard, log.number);
@@ -664,20 +691,26 @@ impl Inner {
             self.duplicates += 1;
             return;
         }
-        // I10: a first delivery finds everything before it settled, but for the earlier logs of its own group, and for
-        // what the receiver has refused: it may take what comes behind that at once.
+        // I10: a first delivery finds everything before it delivered, but for the earlier logs of its own group, and for
+        // what the receiver has refused on this connection: it may take what was on its way behind that.
         let Some(settled) = self.settled(shard) else { return };
         let logs = &self.shards[&shard];
         let passed = settled.min(number) - logs.first..number - logs.first;
         let groups = logs.groups.get(passed.start as usize..passed.end as usize).unwrap_or_default();
         let own = logs.groups[passed.end as usize].start..id;
         let mut before = groups.iter().cloned().chain([own]).flatten();
-        let longest = self.terms.longest.unwrap_or(usize::MAX);
-        let excused = |log: &Log| log.is_settled() || log.refused || log.length.saturating_add(HEADER) >= longest;
+        let excused = |log: &Log| log.is_delivered() || log.refused_on == Some(connection);
         let overtakes = !before.all(|id| excused(&self.logs[id]));
         if overtakes {
             self.violated(format!("I10: log {id} (shard {shard}, {number}) overtakes log group {settled}"));
         }
+    }
+
+    /// The log at this place of a batch that begins at `from`.
+    fn log_at(&self, shard: ShardId, from: u64, place: usize) -> Option<usize> {
+        let logs = self.shards.get(&shard)?;
+        let first = usize::try_from(from.checked_sub(logs.first)?).ok()?;
+        logs.groups.get(first..)?.iter().cloned().flatten().nth(place)
     }
 
     /// A gap record names the log at this place of a batch that begins at `from`.
@@ -685,11 +718,7 @@ impl Inner {
         if sighting == Sighting::Read {
             self.gaps += 1;
         }
-        let batch = self.shards.get(&shard).and_then(|logs| {
-            let first = usize::try_from(from.checked_sub(logs.first)?).ok()?;
-            Some(logs.groups.get(first..)?.iter().cloned().flatten())
-        });
-        let named = batch.and_then(|mut batch| batch.nth(place));
+        let named = self.log_at(shard, from, place);
         let Some(log) = named.and_then(|id| self.logs.get_mut(id)) else {
             return self
                 .violated(format!("C4: log {place} from {from} of shard {shard} is set aside, which is not there"));

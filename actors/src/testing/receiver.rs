@@ -97,8 +97,8 @@ pub enum Sighting {
     Refused,
 }
 
-/// Called with each sighting and the message.
-pub type Witness = Box<dyn FnMut(Sighting, &[u8])>;
+/// Called with each sighting, the number of the connection on which it was, and the message.
+pub type Witness = Box<dyn FnMut(Sighting, usize, &[u8])>;
 
 impl Behaviour {
     /// A receiver as one wishes it.
@@ -170,7 +170,7 @@ impl Receiver {
     }
 
     /// Who learns of every message, in place of [`Receiver::messages`].
-    pub fn watched_by(&self, witness: impl FnMut(Sighting, &[u8]) + 'static) {
+    pub fn watched_by(&self, witness: impl FnMut(Sighting, usize, &[u8]) + 'static) {
         *self.0.witness.borrow_mut() = Some(Box::new(witness));
     }
 
@@ -229,6 +229,8 @@ impl std::fmt::Debug for Receiver {
 
 /// One connection.
 struct Link {
+    /// Connections that were opened before it.
+    number: usize,
     opened_at: Instant,
     wire: RefCell<Wire>,
     changed: Notify,
@@ -276,8 +278,9 @@ impl State {
             Confirmation::AppAcked => App::Relp(FrameReader::new(LONGEST_MESSAGE)),
             _ => App::Plain(Deframer::new(self.behaviour.borrow().longest.unwrap_or(LONGEST_MESSAGE))),
         };
-        self.opened.set(self.opened.get() + 1);
+        let number = self.opened.replace(self.opened.get() + 1);
         let link = Rc::new(Link {
+            number,
             opened_at: now,
             wire: RefCell::new(Wire {
                 written: 0,
@@ -325,7 +328,7 @@ impl State {
         {
             let bytes = bytes.max(1).min(wire.unread.len());
             let read: Vec<u8> = wire.unread.drain(..bytes).collect();
-            if let Some(ending) = self.read_by_app(wire, &read) {
+            if let Some(ending) = self.read_by_app(link.number, wire, &read) {
                 wire.end(ending);
                 return Next::Done;
             }
@@ -360,7 +363,7 @@ impl State {
     }
 
     /// The application reads; how it ends the connection, if it does.
-    fn read_by_app(&self, wire: &mut Wire, bytes: &[u8]) -> Option<Ending> {
+    fn read_by_app(&self, number: usize, wire: &mut Wire, bytes: &[u8]) -> Option<Ending> {
         let Behaviour { longest, answers: (answers, after), .. } = self.behaviour.borrow().clone();
         let broken = |what: String| self.broken.borrow_mut().push(what);
         match &mut wire.app {
@@ -368,7 +371,7 @@ impl State {
                 app.push(bytes);
                 loop {
                     match app.next() {
-                        Ok(Some(message)) => self.seen(Sighting::Read, message),
+                        Ok(Some(message)) => self.seen(Sighting::Read, number, message),
                         Ok(None) => return None,
                         Err(FrameError::TooLong { max, .. }) if max < LONGEST_MESSAGE => return Some(Ending::Reset),
                         Err(error) => {
@@ -407,15 +410,15 @@ impl State {
                             return Some(Ending::Fin);
                         }
                         _ if longest.is_some_and(|longest| frame.data.len() > longest) => {
-                            self.seen(Sighting::Refused, frame.data);
+                            self.seen(Sighting::Refused, number, frame.data);
                             say(frame.number, "rsp", b"500 too long");
                         }
                         (_, Answers::Refuse) => {
-                            self.seen(Sighting::Refused, frame.data);
+                            self.seen(Sighting::Refused, number, frame.data);
                             say(frame.number, "rsp", b"500 the disk is full");
                         }
                         (_, answers) => {
-                            self.seen(Sighting::Read, frame.data);
+                            self.seen(Sighting::Read, number, frame.data);
                             match answers {
                                 Answers::Take | Answers::Refuse => say(frame.number, "rsp", b"200 OK"),
                                 Answers::Silence => {}
@@ -433,21 +436,21 @@ impl State {
     }
 
     /// A look has found the connection open, or the answers that count anyway.
-    fn confirmed(&self, unconfirmed: &mut Unconfirmed, confirmed: u64, opened_at: Instant) {
-        if Instant::now() < opened_at + self.confirms_from {
+    fn confirmed(&self, link: &Link, unconfirmed: &mut Unconfirmed, confirmed: u64) {
+        if Instant::now() < link.opened_at + self.confirms_from {
             return;
         }
         while let Some((end, _)) = unconfirmed.front()
             && *end <= confirmed
             && let Some((_, message)) = unconfirmed.pop_front()
         {
-            self.seen(Sighting::Confirmed, &message);
+            self.seen(Sighting::Confirmed, link.number, &message);
         }
     }
 
-    fn seen(&self, sighting: Sighting, message: &[u8]) {
+    fn seen(&self, sighting: Sighting, connection: usize, message: &[u8]) {
         match self.witness.borrow_mut().as_mut() {
-            Some(witness) => witness(sighting, message),
+            Some(witness) => witness(sighting, connection, message),
             None if sighting == Sighting::Read => self.read.borrow_mut().push(message.to_vec()),
             None => {}
         }
@@ -461,7 +464,7 @@ impl State {
         let mut ending = ending;
         if ending == Ending::Fin {
             let read: Vec<u8> = wire.unread.drain(..).collect();
-            ending = self.read_by_app(wire, &read).unwrap_or(ending);
+            ending = self.read_by_app(link.number, wire, &read).unwrap_or(ending);
         }
         wire.end(ending);
         link.changed.notify_one();
@@ -546,9 +549,10 @@ impl Dial for Dialer {
             if state.level != Confirmation::AppAcked {
                 return Ok(Box::new(Connection(end)) as Box<dyn Transport>);
             }
+            let link = Rc::clone(&end.link);
             let opening = relp::open(end, "the receiver", state.relp_window.get());
             match timeout(state.dial_limit - dial_takes, opening).await {
-                Ok(session) => Ok(Box::new(Over::new(Box::new(session?), Answered::new(state)))),
+                Ok(session) => Ok(Box::new(Over::new(Box::new(session?), Answered::new(state, link)))),
                 Err(_) => Err(DialError("no RELP session was opened in time".into())),
             }
         })
@@ -646,9 +650,9 @@ impl Transport for Connection {
         let open = wire.peer.is_none();
         let confirmed = if state.level == Confirmation::TcpAcked { wire.acknowledged } else { wire.written };
         if open {
-            state.confirmed(&mut wire.unconfirmed, confirmed, link.opened_at);
+            state.confirmed(link, &mut wire.unconfirmed, confirmed);
         }
-        Ok(Look { confirmed, open })
+        Ok(Look { confirmed, open, refused: false })
     }
 
     fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -670,15 +674,15 @@ fn note_messages(sent: &mut Deframer, unconfirmed: &mut Unconfirmed) {
 /// Looks at what counts as confirmed in a real RELP session.
 struct Answered {
     state: Rc<State>,
-    opened_at: Instant,
+    link: Rc<Link>,
     sent: Deframer,
     unconfirmed: Unconfirmed,
 }
 
 impl Answered {
-    fn new(state: Rc<State>) -> Self {
+    fn new(state: Rc<State>, link: Rc<Link>) -> Self {
         let sent = Deframer::new(LONGEST_MESSAGE);
-        Self { state, opened_at: Instant::now(), sent, unconfirmed: VecDeque::new() }
+        Self { state, link, sent, unconfirmed: VecDeque::new() }
     }
 }
 
@@ -697,7 +701,7 @@ impl TransportLayer for Answered {
 
     fn look(&mut self, session: &mut dyn Transport) -> io::Result<Look> {
         let look = session.look()?;
-        self.state.confirmed(&mut self.unconfirmed, look.confirmed, self.opened_at);
+        self.state.confirmed(&self.link, &mut self.unconfirmed, look.confirmed);
         Ok(look)
     }
 }

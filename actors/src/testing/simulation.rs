@@ -13,7 +13,7 @@ use slog::{Logger, o};
 use tokio::task::{JoinHandle, LocalSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::dead_letter::InMemoryDeadLetter;
+use super::dead_letter::{InMemoryDeadLetter, KeepFault};
 use super::faults::{PLANNED_PANIC, Place, Plan, SlsFault, What};
 use super::hub::{Fault, InMemoryHub, Operation};
 use super::invariants::{BodyMemory, Checker, Terms};
@@ -33,7 +33,7 @@ use crate::loghub::{GroupSettings, Limits, Route, SplitAt};
 use crate::messages::{CloseConnection, SendBatch};
 use crate::model::ids::ShardId;
 use crate::placement::Placement;
-use crate::ports::{Dial, LogHub};
+use crate::ports::{DeadLetter, Dial, LogHub};
 use crate::watch::{ActorName, ExitGuard};
 use crate::wire::sls::proto;
 
@@ -61,6 +61,9 @@ pub type MutateHub = Rc<dyn Fn(Rc<dyn LogHub>, &str) -> Rc<dyn LogHub>>;
 /// Makes a way to the receiver into another.
 pub type MutateDialer = Rc<dyn Fn(Rc<dyn Dial>) -> Rc<dyn Dial>>;
 
+/// Makes a dead letter into another.
+pub type MutateDeadLetter = Rc<dyn Fn(Rc<dyn DeadLetter>) -> Rc<dyn DeadLetter>>;
+
 /// Makes an output of an application's own that sends on what it gets by a connection.
 pub type MakeOutput = Rc<dyn Fn(Recipient<SendBatch>) -> Recipient<SendBatch>>;
 /// Breaks a forwarder's settings.
@@ -73,6 +76,8 @@ pub struct Mutation {
     pub log_hub: Option<MutateHub>,
     /// Made of each way to the receiver.
     pub dialer: Option<MutateDialer>,
+    /// Made of each forwarder's dead letter.
+    pub dead_letter: Option<MutateDeadLetter>,
     /// Takes pieces in place of a forwarder's own connections.
     pub output: Option<MakeOutput>,
     /// Done to the settings of each forwarder, behind the checker's back.
@@ -158,6 +163,7 @@ struct World {
     receiver: Receiver,
     /// Of all forwarders, as processes of one machine share it.
     dead_letter: InMemoryDeadLetter,
+    dead_letter_heals_at: Option<Instant>,
     checker: Checker,
     rng: fastrand::Rng,
     sls_faults: Rc<RefCell<Vec<(Instant, SlsFault)>>>,
@@ -215,7 +221,9 @@ impl World {
             checker.keep_story();
         }
         let seen = checker.clone();
-        receiver.watched_by(move |sighting, message| seen.sighted(sighting, message));
+        receiver.watched_by(move |sighting, connection, message| seen.sighted(sighting, connection, message));
+        let (dead_letter, seen) = (InMemoryDeadLetter::default(), checker.clone());
+        dead_letter.watched_by(move |kept| seen.kept(kept));
         let sls_faults: Rc<RefCell<Vec<(Instant, SlsFault)>>> = Rc::default();
         let faults = Rc::clone(&sls_faults);
         let mut rng = fastrand::Rng::with_seed(plan.seed ^ 0x5157);
@@ -228,7 +236,8 @@ impl World {
             began: Instant::now(),
             hub,
             receiver,
-            dead_letter: InMemoryDeadLetter::default(),
+            dead_letter,
+            dead_letter_heals_at: None,
             checker,
             rng: fastrand::Rng::with_seed(plan.seed ^ 0xF011),
             sls_faults,
@@ -263,6 +272,10 @@ impl World {
             if self.receiver_heals_at.is_some_and(|at| now >= at) {
                 self.receiver_heals_at = None;
                 self.receiver.behave(Behaviour { longest: self.plan.longest, ..Behaviour::healthy() });
+            }
+            if self.dead_letter_heals_at.is_some_and(|at| now >= at) {
+                self.dead_letter_heals_at = None;
+                self.dead_letter.fail_all(None);
             }
             if now >= until {
                 return;
@@ -315,6 +328,11 @@ impl World {
             }
             What::ClockJump(seconds) => self.clock_jump_s.set(self.clock_jump_s.get() + seconds),
             What::Panic(place) => self.panics.add(*place),
+            What::DeadLetter(KeepFault::Panic, _) => self.dead_letter.fail_next(KeepFault::Panic),
+            What::DeadLetter(fault, lasting) => {
+                self.dead_letter.fail_all(Some(fault.clone()));
+                self.dead_letter_heals_at = Some(now + *lasting);
+            }
         }
     }
 
@@ -474,10 +492,15 @@ impl World {
             }
         };
         let (clock, jump_s) = (self.hub.clone(), Rc::clone(&self.clock_jump_s));
+        let dead_letter: Rc<dyn DeadLetter> = Rc::new(self.dead_letter.clone());
+        let dead_letter = match &self.mutation.dead_letter {
+            Some(mutate) => mutate(dead_letter),
+            None => dead_letter,
+        };
         Outside {
             log_hub: Box::new(log_hub),
             dialer: Box::new(dialer),
-            dead_letter: Some(Rc::new(self.dead_letter.clone())),
+            dead_letter: Some(dead_letter),
             unix_seconds: Box::new(move || clock.now().seconds() + jump_s.get()),
             level: self.plan.settings.confirmation,
         }
@@ -536,6 +559,7 @@ impl World {
         self.receiver_heals_at = None;
         self.thief.leave();
         self.panics.clear();
+        self.dead_letter.heal();
         let began = Instant::now();
         // One after another, each within a minute (rule C4).
         let longest = RECOVERY + self.checker.refusable() as u32 * Duration::from_secs(60);

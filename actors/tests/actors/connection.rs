@@ -39,9 +39,13 @@ pub struct Rig {
 
 impl Rig {
     pub fn new() -> Self {
-        let receiver = Receiver::new(1, Confirmation::TcpAcked, PROBATION, TIMEOUT);
+        Self::confirming_after(PROBATION)
+    }
+
+    pub fn confirming_after(confirm_after_connect: Duration) -> Self {
+        let receiver = Receiver::new(1, Confirmation::TcpAcked, confirm_after_connect, TIMEOUT);
         let mut config = DestinationConfig::new("127.0.0.1", Protocol::Tcp);
-        (config.timeout, config.confirm_after_connect) = (TIMEOUT, PROBATION);
+        (config.timeout, config.confirm_after_connect) = (TIMEOUT, confirm_after_connect);
         let (receiver_changed, states) = probe();
         let (watcher, guard) = probe();
         let (report_to, settled) = probe();

@@ -86,6 +86,62 @@ fn c4_several_such_messages_each_have_their_gap_record_in_their_place() {
     });
 }
 
+/// The receiver reads the long message, or the one of 3 KB that is too long for another, before anything that came with
+/// it in one go counts as confirmed, and the first of these is beyond suspicion.
+#[test]
+fn c4_a_message_behind_short_ones_in_one_go_is_named_and_all_else_arrives() {
+    let mut short = vec![300; 60];
+    short[40] = 3_000;
+    for (longest, sizes, place) in [
+        (16 << 10, &[200, 200, 20_000, 200, 200][..], 2),
+        (16 << 10, &[200, 9_000, 200, 12_000, 20_000, 200, 200], 4),
+        (2 << 10, &short, 40),
+    ] {
+        for confirm_after_connect in [PROBATION, Duration::ZERO] {
+            run(async {
+                let mut rig = Rig::confirming_after(confirm_after_connect);
+                let reads = Some((64 << 10, Duration::from_millis(1)));
+                rig.receiver.behave(Behaviour { longest: Some(longest), reads, ..Behaviour::healthy() });
+                rig.send_pieces(&[sizes]);
+                rig.send_pieces(&[&[200]]);
+                let began = Instant::now();
+                let refused = delivered_except(&mut rig, 0).await;
+                assert_eq!(refused.iter().map(|log| log.log).collect::<Vec<_>>(), [place]);
+                assert!(began.elapsed() < Duration::from_secs(90), "took {:?}", began.elapsed());
+                assert_eq!(delivered_except(&mut rig, 1).await, []);
+                let expected = (0..sizes.len() as u64).filter(|n| *n != place).map(|n| format!("0.{n}"));
+                let expected: Vec<_> = expected.chain(["1.0".to_owned()]).collect();
+                assert_eq!(first_deliveries(&rig), expected);
+                rig.close().await;
+            });
+        }
+    }
+}
+
+/// It ends each connection when it has been open for some time, whatever it carries.
+#[test]
+fn c4_a_receiver_that_ends_each_connection_at_some_age_has_nothing_set_aside() {
+    run(async {
+        let mut rig = Rig::new();
+        rig.receiver.behave(Behaviour { acknowledges_after: seconds(10), ..Behaviour::healthy() });
+        rig.send_pieces(&[&[50_000, 200, 3_000]]);
+        for age in [1_100, 1_500, 2_000, 4_000].map(Duration::from_millis) {
+            for _ in 0..20 {
+                let opened = rig.receiver.connections_opened();
+                while rig.receiver.connections_opened() == opened {
+                    sleep(Duration::from_millis(10)).await;
+                }
+                sleep(age).await;
+                rig.receiver.end_connections(Ending::Reset);
+            }
+        }
+        assert_eq!(rig.counters.snapshot().messages_refused, 0);
+        rig.receiver.behave(Behaviour::healthy());
+        assert_eq!(delivered_except(&mut rig, 0).await, []);
+        rig.close().await;
+    });
+}
+
 /// It is down again and again, but has nothing against the message.
 #[test]
 fn c4_a_long_message_that_others_cuts_hit_is_delivered() {

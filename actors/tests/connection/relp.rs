@@ -252,16 +252,31 @@ fn after_serverclose_all_that_is_unanswered_is_sent_again_and_nothing_else() {
     });
 }
 
+/// In order, and nothing behind it: otherwise a receiver that has room again would take that first.
 #[test]
-fn a_refusal_is_told_and_all_that_is_unanswered_is_sent_again() {
+fn after_a_refusal_the_message_goes_alone_and_all_that_is_unanswered_follows() {
     run(async {
-        let (begins_at, why) = after(async |session| session.answer(7, b"500 \x1b[2Jdisk full").await).await;
-        assert_eq!(begins_at, 5);
-        assert_eq!(
-            why,
-            "the receiver refused a message, answering 500 \"\\u{1b}[2Jdisk full\", and took a later one; it will be sent \
-             again with all that is not answered"
-        );
+        let receiver = Receiver::new().await;
+        let mut rig = Rig::new(&receiver.config());
+        rig.send(&numbered(0, 10, 100)).await;
+        let mut session = receiver.session().await;
+        let messages = session.messages(10).await;
+        session.confirm(&messages[..5]).await;
+        session.confirm(&messages[6..7]).await;
+        session.answer(7, b"500 disk full").await;
+        assert!(session.frame().await.is_none(), "a later one was taken");
+        let mut session = receiver.session().await;
+        let messages = session.messages(1).await;
+        assert_eq!((messages[0].0, number(&messages[0].1)), (2, 5));
+        let nothing = tokio::time::timeout(Duration::from_millis(300), session.stream.peek(&mut [0])).await;
+        assert!(nothing.is_err(), "something follows");
+        session.confirm(&messages).await;
+        let rest = session.messages(4).await;
+        assert_eq!(rest.iter().map(|(_, message)| number(message)).collect::<Vec<_>>(), [6, 7, 8, 9]);
+        session.confirm(&rest).await;
+        rig.delivered(0..1).await;
+        assert_eq!(rig.counters.snapshot().messages_refused, 0);
+        rig.close(Duration::ZERO).await;
     });
 }
 
@@ -298,8 +313,8 @@ fn a_message_that_is_refused_while_later_ones_are_taken_is_named_by_a_gap_record
                 let Outcome::Delivered { refused, .. } = outcome else { panic!("{outcome:?}") };
                 assert_eq!(refused.len(), 1);
                 assert_eq!(refused[0].log, 5);
-                let why =
-                    "the receiver answered 500 \"not this one\" to this message of 100023 bytes, and took a later one";
+                let why = "the receiver answered 500 \"not this one\" to this message of 100023 bytes, and took this \
+                           record behind it";
                 assert!(refused[0].reason.ends_with(why), "{}", refused[0].reason);
                 rig.delivered(2..3).await;
                 assert_eq!(rig.counters.snapshot().messages_refused, 1);
@@ -318,15 +333,37 @@ fn a_message_that_is_refused_while_later_ones_are_taken_is_named_by_a_gap_record
     }
 }
 
+/// All that may be in flight is refused, and nothing follows.
 #[test]
-fn a_receiver_that_refuses_everything_for_a_while_has_nothing_set_aside() {
+fn messages_that_are_refused_with_nothing_behind_them_are_named_by_gap_records() {
+    run(async {
+        let receiver = Receiver::new().await;
+        let mut rig = Rig::new(&receiver.config());
+        let taken = RefCell::default();
+        let work = async {
+            rig.send(&numbered(0, 3, 100)).await;
+            let (_, outcome) = rig.settled().await;
+            let Outcome::Delivered { refused, .. } = outcome else { panic!("{outcome:?}") };
+            assert_eq!(refused.iter().map(|log| log.log).collect::<Vec<_>>(), [1, 2]);
+            rig.close(PATIENCE).await;
+        };
+        let poison = |message: &[u8]| !message.starts_with(b"<14>") || number(message) == 0;
+        tokio::select! {
+            () = taken_by(&receiver, poison, &taken) => {}
+            () = work => {}
+        }
+    });
+}
+
+#[test]
+fn a_receiver_that_refuses_everything_for_a_while_has_nothing_set_aside_and_gets_all_in_order() {
     run(async {
         let receiver = Receiver::new().await;
         let mut rig = Rig::new(&DestinationConfig { relp_window: 16, ..receiver.config() });
         let mut heard = 0;
         let full = move |_: &[u8]| {
             heard += 1;
-            heard > 50
+            heard > 21
         };
         let taken = RefCell::default();
         let work = async {
@@ -344,6 +381,8 @@ fn a_receiver_that_refuses_everything_for_a_while_has_nothing_set_aside() {
             () = taken_by(&receiver, full, &taken) => {}
             () = work => {}
         }
+        let found = first_taken(&taken.borrow());
+        assert!(found.iter().copied().eq((0..found.len()).map(Some)), "{found:?}");
     });
 }
 

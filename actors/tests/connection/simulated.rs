@@ -91,7 +91,7 @@ impl Transport for FakeTransport {
     fn look(&mut self) -> io::Result<Look> {
         let mut wire = self.0.borrow_mut();
         wire.closed |= wire.closes_after_look;
-        Ok(Look { confirmed: wire.acked.unwrap_or(wire.taken), open: true })
+        Ok(Look { confirmed: wire.acked.unwrap_or(wire.taken), open: true, refused: false })
     }
 
     fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -367,6 +367,34 @@ async fn serve_up_to(listener: TcpListener, longest: usize, received: std::rc::R
     }
 }
 
+/// The reset takes along all that came with it in one go: nothing of that is confirmed, and the first is too short to be
+/// suspected at once.
+#[test]
+fn a_message_behind_short_ones_in_one_go_is_set_aside_and_all_else_arrives() {
+    for (limit, size) in [(16 << 10, 20_000), (2 << 10, 3_000)] {
+        run(async {
+            let (listener, port) = listen().await;
+            let received = std::rc::Rc::default();
+            actix_rt::spawn(serve_up_to(listener, limit, std::rc::Rc::clone(&received)));
+            let mut settings = config(Protocol::Tcp, port);
+            settings.confirm_after_connect = Duration::from_secs(1);
+            let mut rig = Rig::new(&settings);
+            let mut messages = numbered(0, 60, 300);
+            messages[40].resize(size, b'x');
+            rig.send(&messages).await;
+            let (_, outcome) = rig.settled().await;
+            let Outcome::Delivered { refused, .. } = outcome else { panic!("{outcome:?}") };
+            assert_eq!(refused.iter().map(|log| log.log).collect::<Vec<_>>(), [40]);
+            let mut seen = std::collections::BTreeSet::new();
+            let mut first: Vec<_> =
+                received.take().iter().filter(|m| m.starts_with(b"<14>1 message")).map(|m| number(m)).collect();
+            first.retain(|number| seen.insert(*number));
+            assert!(first.into_iter().eq((0..60).filter(|n| *n != 40)), "missing, or out of order");
+            rig.close(Duration::ZERO).await;
+        });
+    }
+}
+
 #[test]
 fn a_message_that_ends_every_connection_is_set_aside_and_all_behind_it_arrives() {
     run(async {

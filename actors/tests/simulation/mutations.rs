@@ -9,6 +9,7 @@
 //! | C2 | [`receiver::c2_a_connection_confirms_before_it_has_stood_open`] | I1 |
 //! | C3 | [`receiver::c3_a_new_connection_goes_on_behind_what_was_written_to_the_old_one`] | I1, I8 |
 //! | C4 | [`receiver::c4_a_message_is_set_aside_and_not_named`] | I1, I8 |
+//! | C4, dead letter | [`receiver::c4_a_batch_is_committed_before_what_was_set_aside_of_it_is_kept`] | I1 |
 //! | O1 | [`order::o1_later_batches_are_sent_although_one_has_failed`] | I10 |
 //! | O2 | [`order::o2_a_body_that_was_cut_is_taken_for_a_whole_one`] | I9 |
 //! | O3 | [`order::o3_an_answer_without_cursor_is_taken_for_an_empty_one`] | I1, I10 |
@@ -39,6 +40,7 @@ use sls_syslog_actors::config::Confirmation;
 use sls_syslog_actors::loghub::{decode_cursor, encode_cursor};
 use sls_syslog_actors::model::cursor::Cursor;
 use sls_syslog_actors::ports::{Dial, LogHub};
+use sls_syslog_actors::testing::dead_letter::KeepFault;
 use sls_syslog_actors::testing::faults::{How, Moment, Place, Plan, What};
 use sls_syslog_actors::testing::hub::{AnswerFault, BodyFault};
 use sls_syslog_actors::testing::layers::{HubLayer, Layered};
@@ -146,7 +148,17 @@ fn the_plans_of_many_seeds_contain_every_fault() {
     for level in [Confirmation::Written, Confirmation::TcpAcked, Confirmation::AppAcked] {
         settings("every level of confirmation", &|plan| plan.settings.confirmation == level);
     }
-    settings("a receiver that does not take long messages", &|plan| plan.longest.is_some());
+    for level in [Confirmation::TcpAcked, Confirmation::AppAcked] {
+        for longest in [70_000, 20_000, 3_000] {
+            settings("a receiver that does not take long messages", &|plan| {
+                plan.longest == Some(longest) && plan.settings.confirmation == level
+            });
+        }
+    }
+    for fault in [KeepFault::Full, KeepFault::Unwritable, KeepFault::KeptButFailed, KeepFault::Panic] {
+        has("a dead letter that fails", &|what| matches!(what, What::DeadLetter(f, _) if *f == fault));
+    }
+    has("a slow dead letter", &|what| matches!(what, What::DeadLetter(KeepFault::Slow(_), _)));
     settings("several forwarders", &|plan| plan.forwarders > 2);
     settings("a group that is there before", &|plan| plan.existing_group.is_some());
     settings("logs that expire", &|plan| plan.retention.is_some());

@@ -125,13 +125,8 @@ impl LetterFile {
         if used.saturating_add(more) > self.max_bytes {
             return Err(self.no_room(used, more));
         }
-        // The folder each time: who created the file may have ended before it did this.
-        let written = (&file).write_all(lines).and_then(|()| file.sync_all()).and_then(|()| sync_folder(self.folder()));
-        written.map_err(|error| {
-            // Best effort: what stays is healed, or is a repetition.
-            let _ = file.set_len(used);
-            self.failed(error)
-        })
+        let end = End { file: &file, folder: self.folder(), used };
+        write_lasting(&end, lines).map_err(|error| self.failed(error))
     }
 
     /// The lines that it holds now; none if there is no file. Waits for the lock.
@@ -262,6 +257,52 @@ impl LetterFile {
 
     fn told<T>(&self, result: io::Result<T>) -> Result<T, FileError> {
         result.map_err(|error| self.failed(error))
+    }
+}
+
+/// Where lines are appended.
+trait Disk {
+    fn write(&self, lines: &[u8]) -> io::Result<()>;
+    fn sync_file(&self) -> io::Result<()>;
+    fn sync_folder(&self) -> io::Result<()>;
+    /// Takes back what was written, as far as that is possible.
+    fn take_back(&self);
+}
+
+/// Comes back without an error only when the lines outlast a crash of the machine.
+fn write_lasting(disk: &impl Disk, lines: &[u8]) -> io::Result<()> {
+    // The folder each time: who created the file may have ended before it did this.
+    let written = disk.write(lines).and_then(|()| disk.sync_file()).and_then(|()| disk.sync_folder());
+    if written.is_err() {
+        disk.take_back();
+    }
+    written
+}
+
+/// The end of the file.
+struct End<'a> {
+    file: &'a File,
+    folder: &'a Path,
+    used: u64,
+}
+
+impl Disk for End<'_> {
+    fn write(&self, lines: &[u8]) -> io::Result<()> {
+        let mut file = self.file;
+        file.write_all(lines)
+    }
+
+    fn sync_file(&self) -> io::Result<()> {
+        self.file.sync_all()
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        sync_folder(self.folder)
+    }
+
+    fn take_back(&self) {
+        // Best effort: what stays is healed, or is a repetition.
+        let _ = self.file.set_len(self.used);
     }
 }
 

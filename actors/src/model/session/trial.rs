@@ -1,17 +1,22 @@
 //! A message that may be the reason why the receiver ends connections, and how that is found out (rule C4).
 //!
-//! After a cut the first unconfirmed message, if it is long, is suspected: the next connection carries it alone. Cuts of
-//! such connections count against it; after [`CUTS`] of them something else goes in its place, alone too, and once that
-//! is confirmed the message is passed over.
+//! After a cut the first unconfirmed message is suspected if it is long, or if it was found to be the only one for which
+//! the connection can have ended: the next connection carries it alone. Cuts of such connections count against it; after
+//! [`CUTS`] of them something else goes in its place, alone too, and once that is confirmed the message is passed over.
+//! Each such connection first stands open and silent for longer than the last one lived: a receiver that ends connections
+//! for their age does so then, which clears the message.
 //!
-//! A receiver that answers has a shorter way to say so: in two sessions, one after the other, it does not take the
-//! message and takes a later one. Once is not enough, for a disk that was full may have room again just then.
+//! A receiver that answers says so itself, but a full disk refuses everything. A message that it refused goes alone too,
+//! so that nothing overtakes it when there is room again. Once a later one was taken in the session in which it was
+//! refused, or it was refused [`CUTS`] times, what is to go in its place goes behind it when it is refused once more. If
+//! that is taken, in the same session, the message is passed over.
 
 use std::time::Duration;
 
-/// A message no longer than this, with its frame, is never suspected of having caused a cut.
+/// A message no longer than this, with its frame, is not suspected of having caused a cut before it was found alone.
 pub const UNSUSPECTED_BYTES: usize = 8 * 1024;
-/// Cuts of connections that carried nothing but a message, after which something else goes in its place.
+/// Cuts of connections that carried nothing but a message, or refusals of it, after which something else goes in its
+/// place.
 pub const CUTS: u32 = 3;
 
 /// The times of connections that carry one message alone.
@@ -44,7 +49,7 @@ pub enum CutBy {
 pub enum Refusal {
     /// It ended every connection that carried nothing but this message.
     Cuts,
-    /// It said this, and took a later one.
+    /// It said this.
     Answer(String),
 }
 
@@ -71,50 +76,54 @@ pub(super) struct First {
 pub(super) enum Trial {
     /// Nothing is suspected.
     None,
-    /// The receiver refused a message, and perhaps all of them: nothing is written before the connection has stood open,
-    /// so that the message can be followed by others at once. `suspect` was refused while a later one was taken.
-    Quiet { suspect: Option<Place> },
-    /// The message goes alone. So many cuts count against it.
-    Alone { place: Place, cuts: u32 },
+    /// The message goes alone. So many cuts, and so many refusals, count against it.
+    Alone { place: Place, cuts: u32, refusals: u32 },
     /// The receiver does not take the message; what goes in its place has to be handed over.
     Refused { place: Place, how: Refusal },
-    /// `frame` goes in the message's place, alone; `at` bytes of it are written, and it was counted as a message.
-    Substitute { place: Place, frame: Vec<u8>, at: usize, counted: bool },
+    /// `frame` goes in the message's place, alone, or `behind` it as soon as it is refused once more; `at` bytes of the
+    /// frame are written, and it was counted as a message.
+    Substitute { place: Place, frame: Vec<u8>, at: usize, counted: bool, behind: bool },
 }
 
 impl Trial {
-    /// Whether nothing may be written before the connection has stood open.
-    pub(super) fn begins_silent(&self) -> bool {
+    /// Whether the connection carries one message and nothing else, and that only once it has stood open.
+    pub(super) fn is_alone(&self) -> bool {
         !matches!(self, Self::None)
     }
 
-    /// Whether the connection carries one message and nothing else.
-    pub(super) fn is_alone(&self) -> bool {
-        matches!(self, Self::Alone { .. } | Self::Refused { .. } | Self::Substitute { .. })
-    }
-
     /// What follows from the end of a connection that was or was not `proven`, which is to have stood open as long as it
-    /// has to.
-    pub(super) fn after_cut(self, by: CutBy, first: Option<First>, proven: bool) -> Self {
+    /// has to. The first message is the only one for which it can have ended, if `is_found`.
+    pub(super) fn after_cut(self, by: CutBy, first: Option<First>, is_found: bool, proven: bool) -> Self {
         let Some(First { place, carried, unanswered }) = first else { return Self::None };
+        let anew = Self::Alone { place, cuts: 0, refusals: 0 };
+        let (cuts, refusals) = match self {
+            Self::Alone { place: suspect, cuts, refusals } if suspect == place => (cuts, refusals),
+            _ => (0, 0),
+        };
         match (self, by) {
-            // Before it is proven, what was answered does not count, and the first one here is another.
-            (trial, CutBy::Answer { said, took_later: true }) if unanswered && proven => match trial {
-                Self::Quiet { suspect } if suspect == Some(place) => {
-                    Self::Refused { place, how: Refusal::Answer(said) }
-                }
-                _ => Self::Quiet { suspect: Some(place) },
-            },
-            (_, CutBy::Answer { .. }) => Self::Quiet { suspect: None },
             // What was to name it has not arrived for certain: the message has its chance again.
-            (Self::Substitute { place: suspect, .. }, _) if suspect == place => Self::Alone { place, cuts: 0 },
-            (Self::Alone { place: suspect, cuts }, by) if suspect == place => {
+            (Self::Substitute { place: suspect, .. }, _) if suspect == place => anew,
+            // Before it is proven, what was answered does not count, and the first one here is another.
+            (_, CutBy::Answer { said, took_later }) if unanswered && proven => {
+                if took_later || refusals + 1 >= CUTS {
+                    Self::Refused { place, how: Refusal::Answer(said) }
+                } else {
+                    Self::Alone { place, cuts, refusals: refusals + 1 }
+                }
+            }
+            (_, CutBy::Answer { .. }) => anew,
+            // It was silent: connections end for other reasons.
+            (Self::Alone { .. }, CutBy::Receiver) if !carried => Self::None,
+            (Self::Alone { place: suspect, .. }, by) if suspect == place => {
                 let cuts = cuts + u32::from(carried && proven && by == CutBy::Receiver);
-                if cuts < CUTS { Self::Alone { place, cuts } } else { Self::Refused { place, how: Refusal::Cuts } }
+                if cuts < CUTS {
+                    Self::Alone { place, cuts, refusals }
+                } else {
+                    Self::Refused { place, how: Refusal::Cuts }
+                }
             }
             (refused @ Self::Refused { place: suspect, .. }, _) if suspect == place => refused,
-            _ if carried && place.len > UNSUSPECTED_BYTES => Self::Alone { place, cuts: 0 },
-            (quiet @ Self::Quiet { .. }, _) if !carried => quiet,
+            _ if carried && (is_found || place.len > UNSUSPECTED_BYTES) => anew,
             _ => Self::None,
         }
     }

@@ -358,7 +358,7 @@ impl Transport for HastyConnection {
     fn look(&mut self) -> io::Result<Look> {
         match self.poll_connected(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(connected) => connected?.look(),
-            Poll::Pending => Ok(Look { confirmed: 0, open: true }),
+            Poll::Pending => Ok(Look { confirmed: 0, open: true, refused: false }),
         }
     }
 

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use sls_syslog_actors::config::Confirmation;
-use sls_syslog_actors::ports::{Dial, DialError, Look, Transport};
+use sls_syslog_actors::ports::{DeadLetter, Dial, DialError, KeepError, Letter, Look, Transport};
+use sls_syslog_actors::testing::dead_letter::KeepFault;
 use sls_syslog_actors::testing::faults::{Plan, Step, What};
 use sls_syslog_actors::testing::layers::{Over, TransportLayer};
 use sls_syslog_actors::testing::receiver::{Behaviour, Ending};
-use sls_syslog_actors::testing::simulation::{MutateConfig, Mutation, Simulation};
+use sls_syslog_actors::testing::simulation::{MutateConfig, MutateDeadLetter, Mutation, Simulation};
 
 use super::{is_noticed, of_dialer};
 
@@ -201,14 +202,18 @@ impl TransportLayer for NamesNothing {
     }
 }
 
-/// A receiver that takes no message of more than 70 000 bytes.
+/// Where a long message may be the reason for a cut, and where a receiver may answer that it is none.
+const LEVELS: [Confirmation; 2] = [Confirmation::TcpAcked, Confirmation::AppAcked];
+
+/// A receiver that takes no message of more than 70 000, 20 000 or 3 000 bytes.
 fn short_messages_only(seed: u64) -> Plan {
     let mut plan = Plan::healthy(seed);
-    plan.longest = Some(70_000);
-    plan.settings.confirmation = Confirmation::TcpAcked;
+    let longest = [70_000, 20_000, 3_000][seed as usize % 3];
+    plan.longest = Some(longest);
+    plan.settings.confirmation = LEVELS[seed as usize / 3 % 2];
     plan.settings.confirm_after_connect = Duration::from_secs(1);
     plan.settings.timeout = Duration::from_secs(8);
-    let what = What::Put { groups: 12, logs: 3, length: 80_000 };
+    let what = What::Put { groups: 12, logs: 3, length: longest + longest / 10 };
     plan.steps = vec![Step { at: Duration::ZERO, what }];
     plan
 }
@@ -218,10 +223,55 @@ fn c4_a_message_is_set_aside_and_not_named() {
     is_noticed(&["I1", "I8"], &of_transport(|| NamesNothing { swallowed: 0 }), short_messages_only);
 }
 
+/// Says at once that it has kept what it is to keep.
+struct KeepsLater(Rc<dyn DeadLetter>);
+
+impl DeadLetter for KeepsLater {
+    fn keep(&self, letter: Letter) -> LocalBoxFuture<'static, Result<u64, KeepError>> {
+        let below = Rc::clone(&self.0);
+        Box::pin(async move {
+            let logs = letter.take()?.1;
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                drop(below.keep(letter).await);
+            });
+            Ok(logs)
+        })
+    }
+}
+
+#[test]
+fn c4_a_batch_is_committed_before_what_was_set_aside_of_it_is_kept() {
+    let dead_letter: MutateDeadLetter = Rc::new(|below| Rc::new(KeepsLater(below)));
+    is_noticed(&["I1"], &Mutation { dead_letter: Some(dead_letter), ..Mutation::default() }, |seed| {
+        let mut plan = short_messages_only(seed);
+        plan.settings.commit_interval = Duration::from_millis(50);
+        plan
+    });
+}
+
+/// A dead letter that takes nothing holds the checkpoint, and no log is lost or forgotten over it.
+#[test]
+fn what_the_dead_letter_does_not_take_holds_the_checkpoint_until_it_does() {
+    let faults = [
+        KeepFault::Full,
+        KeepFault::Unwritable,
+        KeepFault::Slow(Duration::from_secs(20)),
+        KeepFault::KeptButFailed,
+        KeepFault::Panic,
+    ];
+    for (seed, fault) in faults.into_iter().cycle().take(15).enumerate() {
+        let mut plan = short_messages_only(seed as u64);
+        plan.heals_at = Duration::from_secs(90);
+        plan.steps.push(Step { at: Duration::ZERO, what: What::DeadLetter(fault, Duration::from_secs(60)) });
+        assert_eq!(Simulation::default().run(&plan).violations, Vec::<String>::new(), "{plan}");
+    }
+}
+
 /// The receiver's limit wedges nothing: what it does not take is named, and all the rest arrives.
 #[test]
 fn what_the_receiver_does_not_take_is_named_and_all_else_arrives() {
-    let reports = (0..10).map(|seed| Simulation::default().run(&short_messages_only(seed)));
+    let reports = (0..24).map(|seed| Simulation::default().run(&short_messages_only(seed)));
     let gaps: u64 = reports
         .map(|report| {
             assert_eq!(report.violations, Vec::<String>::new());

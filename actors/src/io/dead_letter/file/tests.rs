@@ -246,3 +246,50 @@ fn a_symbolic_link_stays_one() {
     assert!(fs::symlink_metadata(link.path()).expect("there").file_type().is_symlink());
     assert_eq!(places(&file), [2]);
 }
+
+/// A disk that fails at one step, and notes what is asked of it.
+#[derive(Default)]
+struct Noted {
+    fails_at: Option<&'static str>,
+    steps: std::cell::RefCell<Vec<&'static str>>,
+}
+
+impl Noted {
+    fn step(&self, step: &'static str) -> io::Result<()> {
+        self.steps.borrow_mut().push(step);
+        if self.fails_at == Some(step) { Err(io::Error::other("as planned")) } else { Ok(()) }
+    }
+}
+
+impl Disk for Noted {
+    fn write(&self, _: &[u8]) -> io::Result<()> {
+        self.step("write")
+    }
+
+    fn sync_file(&self) -> io::Result<()> {
+        self.step("sync the file")
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        self.step("sync the folder")
+    }
+
+    fn take_back(&self) {
+        self.steps.borrow_mut().push("take back");
+    }
+}
+
+/// Whoever is told that lines are kept commits behind them: a disk that has not taken them for good has not kept them.
+#[test]
+fn lines_count_as_kept_only_once_file_and_folder_are_synced() {
+    let steps = ["write", "sync the file", "sync the folder"];
+    let disk = Noted::default();
+    write_lasting(&disk, b"lines").expect("nothing fails");
+    assert_eq!(disk.steps.into_inner(), steps);
+    for (done, fails_at) in steps.into_iter().enumerate() {
+        let disk = Noted { fails_at: Some(fails_at), ..Noted::default() };
+        write_lasting(&disk, b"lines").expect_err("a step fails");
+        let expected: Vec<_> = steps[..=done].iter().copied().chain(["take back"]).collect();
+        assert_eq!(disk.steps.into_inner(), expected);
+    }
+}

@@ -1,15 +1,16 @@
 //! Messages that a receiver does not take (rule C4), and what lingers because it may be such a one.
 
 use super::*;
-use crate::model::session::trial::{First, Refusal};
+use crate::model::session::trial::{CUTS, First, Refusal};
 
 const LONG: usize = 20_000;
 
 /// Opens a connection that is silent for as long as a trial asks, and writes all that then may be written.
 fn connect_in_silence(session: &mut Session<TestPiece>, now: &mut Instant) -> Vec<usize> {
     session.opened(*now);
-    assert_eq!(session.next_look(), Some(*now + SILENCE));
-    *now += SILENCE - LOOK;
+    let ready = session.next_look().expect("a time for which it is silent");
+    assert!(ready >= *now + SILENCE);
+    *now = ready - LOOK;
     session.looked(0, *now);
     assert!(session.next_write(None).is_none(), "not silent");
     *now += LOOK;
@@ -26,7 +27,7 @@ fn suspicious(pieces: &[&[usize]]) -> (Session<TestPiece>, Rc<Cell<u64>>, Instan
     session.looked(0, now);
     write_all(&mut session, now);
     assert!(session.looked(100, now).confirmed_more);
-    assert_eq!(session.cut(CutBy::Receiver).suspect, Some((LONG, 0)));
+    assert_eq!(session.cut(CutBy::Receiver, now).suspect, Some((LONG, 0)));
     (session, failed_from, now)
 }
 
@@ -38,7 +39,7 @@ fn refused(pieces: &[&[usize]]) -> (Session<TestPiece>, Rc<Cell<u64>>, Instant) 
         assert_eq!(connect_in_silence(&mut session, &mut now), [1]);
         session.looked(LONG as u64 / 2, now);
         let suspect = (cuts < CUTS).then_some((LONG, cuts));
-        assert_eq!(session.cut(CutBy::Receiver).suspect, suspect);
+        assert_eq!(session.cut(CutBy::Receiver, now).suspect, suspect);
     }
     (session, failed_from, now)
 }
@@ -90,7 +91,7 @@ fn what_was_passed_over_is_not_sent_again() {
     session.looked(50, now);
     now += TRIAL_LINGER;
     session.looked(50, now);
-    let cut = session.cut(CutBy::Receiver);
+    let cut = session.cut(CutBy::Receiver, now);
     assert_eq!((cut.suspect, cut.bytes_unconfirmed), (None, 0));
     session.opened(now);
     assert_eq!(numbers(&write_all(&mut session, now)), [2]);
@@ -112,32 +113,104 @@ fn a_message_that_is_confirmed_alone_ends_its_trial_and_the_connection_goes_on()
 fn cuts_count_only_when_the_receiver_ends_a_proven_connection_that_carried_the_message() {
     let (mut session, _, mut now) = suspicious(&[&[100, LONG, 100]]);
     for _ in 0..10 {
+        assert_eq!(connect_in_silence(&mut session, &mut now), [1]);
+        assert_eq!(session.cut(CutBy::Other, now).suspect, Some((LONG, 0)), "nobody's doing");
         session.opened(now);
         now += SILENCE / 2;
         session.looked(0, now);
-        assert_eq!(session.cut(CutBy::Receiver).suspect, Some((LONG, 0)), "it was silent");
-        assert_eq!(connect_in_silence(&mut session, &mut now), [1]);
-        assert_eq!(session.cut(CutBy::Other).suspect, Some((LONG, 0)), "nobody's doing");
+        assert_eq!(session.cut(CutBy::Receiver, now).suspect, None, "it was silent");
         session.opened(now);
-        now += SILENCE;
-        session.looked(0, now);
-        assert_eq!(session.cut(CutBy::Receiver).suspect, Some((LONG, 0)), "it was not written");
+        assert_eq!(numbers(&write_all(&mut session, now))[0], 1);
+        assert_eq!(session.cut(CutBy::Receiver, now).suspect, Some((LONG, 0)), "it was not silent");
     }
     connect_in_silence(&mut session, &mut now);
-    assert_eq!(session.cut(CutBy::Receiver).suspect, Some((LONG, 1)));
+    assert_eq!(session.cut(CutBy::Receiver, now).suspect, Some((LONG, 1)));
 }
 
+/// It ends connections for their age. Nothing is set aside, although nothing is ever acknowledged.
 #[test]
-fn short_messages_are_never_suspected() {
-    let (mut session, _) = session_of(&[&[UNSUSPECTED_BYTES, 100]]);
-    let mut now = Instant::now();
-    for _ in 0..10 {
-        session.opened(now);
-        now += PROBATION;
-        session.looked(0, now);
-        assert_eq!(numbers(&write_all(&mut session, now)), [0, 1]);
-        assert_eq!(session.cut(CutBy::Receiver).suspect, None);
+fn a_receiver_that_ends_each_connection_at_some_age_has_no_message_set_aside() {
+    for age in [1_000, 1_300, 2_000, 5_000].map(Duration::from_millis) {
+        let (mut session, _, mut now) = suspicious(&[&[100, LONG, 100]]);
+        for _ in 0..100 {
+            session.opened(now);
+            let opened_at = now;
+            while let Some(look) = session.next_look().filter(|look| *look < opened_at + age) {
+                now = look;
+                session.looked(0, now);
+                write_all(&mut session, now);
+            }
+            now = opened_at + age;
+            session.cut(CutBy::Receiver, now);
+            assert!(session.refused().is_none(), "after {age:?}");
+        }
     }
+}
+
+/// Lets a receiver that ends the connection as soon as message `bad` has come, before anything else of what came with it
+/// was looked at, have the session; answers which message was given up, and after how many connections.
+fn given_up(session: &mut Session<TestPiece>, bad: usize) -> (usize, usize) {
+    let mut now = Instant::now();
+    for connections in 1..100 {
+        session.opened(now);
+        let mut sent = Vec::new();
+        loop {
+            sent.extend(write_all(session, now));
+            if numbers(&sent).contains(&bad) {
+                break;
+            }
+            now = session.next_look().expect("it is not all settled");
+            session.looked(sent.len() as u64, now);
+        }
+        session.cut(CutBy::Receiver, now);
+        if let Some(refused) = session.refused() {
+            return (message_number(&refused.piece.frames[refused.at..]), connections);
+        }
+    }
+    panic!("message {bad} was sent again and again");
+}
+
+/// Nothing that comes in one go with what it does not take is confirmed: that is found all the same.
+#[test]
+fn a_message_is_found_that_ends_the_connection_before_anything_is_confirmed() {
+    // What it is likely to refuse is found at once: cut, cut behind what lies before it, and then alone.
+    for bad in [0, 7, 30] {
+        let mut lens = [1_000; 31];
+        lens[bad] = LONG;
+        let (mut session, _) = session_of(&[&lens[..10], &lens[10..]]);
+        let (found, connections) = given_up(&mut session, bad);
+        assert!((found, connections) == (bad, 5) || (found, connections) == (0, 4), "{found} {connections}");
+    }
+    for bad in [0, 1, 7, 29, 30] {
+        let lens = [3_000, 40, 800, 1_000, 2_000].repeat(10);
+        let (mut session, _) = session_of(&[&lens[..3], &lens[3..20], &lens[20..]]);
+        let (found, connections) = given_up(&mut session, bad);
+        assert_eq!(found, bad);
+        assert!(connections <= 12, "{connections}");
+    }
+}
+
+/// Nothing is confirmed on connections that carry little in some other way.
+#[test]
+fn a_session_is_careful_no_longer_when_what_had_ended_connections_is_confirmed() {
+    let (mut session, _) = session_of(&[&[1_000; 40], &[1_000; 200]]);
+    let mut now = Instant::now();
+    for _ in 0..4 {
+        session.opened(now);
+        write_all(&mut session, now);
+        session.cut(CutBy::Receiver, now);
+    }
+    session.opened(now);
+    let (mut sent, mut parts) = (write_all(&mut session, now).len(), 0);
+    assert!(sent <= 4_000, "{sent}");
+    while sent < 240_000 {
+        now = session.next_look().expect("more to confirm");
+        session.looked(sent as u64, now);
+        let more = write_all(&mut session, now).len();
+        parts += u32::from(more > 0);
+        sent += more;
+    }
+    assert!(parts <= 5, "{parts}");
 }
 
 #[test]
@@ -150,7 +223,7 @@ fn where_no_receiver_can_end_a_connection_nothing_is_suspected() {
         now += PROBATION;
         session.looked(0, now);
         assert_eq!(numbers(&write_all(&mut session, now)), [0, 1]);
-        assert_eq!(session.cut(CutBy::Receiver).suspect, None);
+        assert_eq!(session.cut(CutBy::Receiver, now).suspect, None);
     }
 }
 
@@ -160,7 +233,7 @@ fn a_message_whose_gap_record_is_not_confirmed_returns_and_counts_from_zero() {
     substitute(&mut session);
     assert_eq!(connect_in_silence(&mut session, &mut now), [GAP]);
     session.looked(50, now);
-    assert_eq!(session.cut(CutBy::Receiver).suspect, Some((LONG, 0)));
+    assert_eq!(session.cut(CutBy::Receiver, now).suspect, Some((LONG, 0)));
     assert_eq!(connect_in_silence(&mut session, &mut now), [1]);
     assert!(session.refused().is_none());
 }
@@ -206,57 +279,109 @@ fn answered(took_later: bool) -> CutBy {
     CutBy::Answer { said: "500 \"no\"".to_owned(), took_later }
 }
 
-/// A session of three short messages at a receiver that answers: what it answers counts at once.
-fn answering() -> (Session<TestPiece>, Instant) {
+/// A session of three short messages at a receiver that answers: what it answers counts at once. Message 1 was refused.
+fn answering(took_later: bool) -> (Session<TestPiece>, Instant) {
     let (mut session, _) = session_of(&[&[100, 100, 100]]);
     session.times.linger = Duration::ZERO;
     session.times.trials = Some(TrialTimes { silence: SILENCE, linger: Duration::ZERO });
-    (session, Instant::now())
+    let mut now = Instant::now();
+    session.opened(now);
+    now += SILENCE;
+    session.looked(0, now);
+    assert_eq!(numbers(&write_all(&mut session, now)), [0, 1, 2]);
+    session.looked(100, now);
+    session.cut(answered(took_later), now);
+    (session, now)
 }
 
-/// Connects, has message 0 confirmed, and message 1 refused.
-fn refuse_second(session: &mut Session<TestPiece>, now: &mut Instant, took_later: bool, first: usize) {
-    session.opened(*now);
-    *now += SILENCE;
-    session.looked(0, *now);
-    let sent = numbers(&write_all(session, *now));
-    assert_eq!(sent[0], first);
-    session.looked(100 * (1 - first) as u64, *now);
-    session.cut(answered(took_later));
+/// Sends message 1 alone, and has it refused; what follows behind it.
+fn refuse_again(session: &mut Session<TestPiece>, now: &mut Instant) -> Vec<usize> {
+    assert_eq!(connect_in_silence(session, now), [1]);
+    session.refusal_heard();
+    numbers(&write_all(session, *now))
 }
 
 #[test]
-fn a_message_refused_twice_while_later_ones_are_taken_is_passed_over() {
-    let (mut session, mut now) = answering();
-    refuse_second(&mut session, &mut now, true, 0);
-    assert!(session.refused().is_none(), "the disk may have been full, and had room for the next");
-    refuse_second(&mut session, &mut now, true, 1);
+fn a_message_refused_while_a_later_one_is_taken_is_passed_over_when_its_gap_record_is_taken_too() {
+    let (mut session, mut now) = answering(true);
     let refused = session.refused().expect("refused");
     assert_eq!((refused.at, refused.how), (100, &Refusal::Answer("500 \"no\"".to_owned())));
     session.substitute(frame(GAP, 50));
-    assert_eq!(connect_in_silence(&mut session, &mut now), [GAP]);
-    assert!(session.looked(50, now).passed_over);
+    assert_eq!(refuse_again(&mut session, &mut now), [GAP]);
+    assert!(session.cut(answered(true), now).passed_over);
+    session.opened(now);
     assert_eq!(numbers(&write_all(&mut session, now)), [2]);
 }
 
+/// The disk may have been full, and have had room for the next.
 #[test]
-fn a_receiver_that_takes_nothing_has_nothing_passed_over() {
-    let (mut session, mut now) = answering();
-    refuse_second(&mut session, &mut now, false, 0);
-    for took_later in [true, false, true, false, false] {
-        refuse_second(&mut session, &mut now, took_later, 1);
+fn a_message_refused_once_and_then_taken_is_not_passed_over() {
+    let (mut session, mut now) = answering(true);
+    session.substitute(frame(GAP, 50));
+    assert_eq!(connect_in_silence(&mut session, &mut now), [1]);
+    assert!(!session.looked(100, now).passed_over);
+    assert_eq!(numbers(&write_all(&mut session, now)), [2]);
+    session.looked(200, now);
+    assert_eq!(settled(&mut session), [(0, Settled::Confirmed)]);
+}
+
+/// Nothing else may ever be sent behind it: it may be the only piece for which there is a credit, or the last log.
+#[test]
+fn a_message_refused_again_and_again_with_nothing_behind_it_is_passed_over_when_its_gap_record_is_taken() {
+    let (mut session, mut now) = answering(false);
+    for _ in 0..2 {
         assert!(session.refused().is_none());
+        assert!(refuse_again(&mut session, &mut now).is_empty());
+        session.cut(answered(false), now);
     }
+    session.refused().expect("refused");
+    session.substitute(frame(GAP, 50));
+    assert_eq!(refuse_again(&mut session, &mut now), [GAP]);
+    assert!(session.cut(answered(true), now).passed_over);
+}
+
+#[test]
+fn a_receiver_that_takes_nothing_has_nothing_passed_over_and_gets_all_in_order_later() {
+    let (mut session, mut now) = answering(false);
+    let mut gap_records = 0;
+    for _ in 0..20 {
+        let has_gap_record = session.refused().is_some();
+        session.substitute(frame(GAP, 50));
+        let behind = refuse_again(&mut session, &mut now);
+        assert_eq!(!behind.is_empty(), has_gap_record);
+        gap_records += behind.len();
+        assert!(!session.cut(answered(false), now).passed_over);
+    }
+    assert!(gap_records > 2);
+    assert_eq!(connect_in_silence(&mut session, &mut now), [1]);
+    session.looked(100, now);
+    assert_eq!(numbers(&write_all(&mut session, now)), [2]);
+}
+
+/// What follows could only be taken before it.
+#[test]
+fn nothing_is_begun_behind_a_message_that_was_refused() {
+    let (mut session, _) = session_of(&[&[100, 100, 100], &[100]]);
+    session.times.linger = Duration::ZERO;
+    let now = Instant::now() + PROBATION;
+    session.opened(now - PROBATION);
+    session.looked(0, now);
+    let mut wire = session.next_write(None).expect("all").bytes[..150].to_vec();
+    session.wrote(150, now);
+    session.refusal_heard();
+    wire.extend(write_all(&mut session, now));
+    assert_eq!((numbers(&wire), wire.len()), (vec![0, 1], 200), "what is begun is finished");
 }
 
 /// What is answered before the connection has stood open does not count (C2), so it is not known which was refused.
 #[test]
 fn answers_on_probation_have_nothing_passed_over() {
-    let (mut session, mut now) = answering();
+    let (mut session, mut now) = answering(false);
     for _ in 0..10 {
         session.opened(now);
+        write_all(&mut session, now);
         session.looked(100, now);
-        session.cut(answered(true));
+        session.cut(answered(true), now);
         assert!(session.refused().is_none());
         now += SILENCE;
     }
@@ -277,7 +402,7 @@ fn another_message_is_not_blamed_for_one_that_was_superseded() {
         failed_from.set(0);
         session.sweep();
         failed_from.set(u64::MAX);
-        session.cut(answered(true));
+        session.cut(answered(true), now);
         assert!(session.refused().is_none());
         session.push(TestPiece { id: 9, frames: frame(9, 100), sequence: 0, failed_from: Rc::clone(&failed_from) });
         session.push(TestPiece { id: 10, frames: frame(10, 100), sequence: 1, failed_from: Rc::clone(&failed_from) });
@@ -286,7 +411,8 @@ fn another_message_is_not_blamed_for_one_that_was_superseded() {
 
 #[test]
 fn answers_restart_the_time_out_whatever_they_are_of() {
-    let (mut session, mut now) = answering();
+    let (mut session, _) = session_of(&[&[100, 100, 100]]);
+    let mut now = Instant::now();
     session.opened(now);
     now += PROBATION;
     session.looked(0, now);
@@ -336,7 +462,7 @@ fn what_lies_before_a_long_message_in_its_piece_counts_at_once() {
             write_all(&mut session, now);
         }
         session.looked(u64::MAX, now);
-        let cut = session.cut(CutBy::Receiver);
+        let cut = session.cut(CutBy::Receiver, now);
         assert_eq!((cut.bytes_confirmed % LONG as u64, cut.suspect.is_some()), (confirmed_at_once, suspected));
     }
 }
@@ -351,41 +477,44 @@ fn the_transitions_of_a_trial() {
     let first = |place, carried| Some(First { place, carried, unanswered: carried });
     let show = |trial: &Trial| match trial {
         Trial::None => "none".to_owned(),
-        Trial::Quiet { suspect: None } => "quiet".to_owned(),
-        Trial::Quiet { suspect: Some(place) } => format!("quiet {}", place.slot),
-        Trial::Alone { place, cuts } => format!("alone {} {cuts}", place.slot),
+        Trial::Alone { place, cuts, refusals } => format!("alone {} {cuts}.{refusals}", place.slot),
         Trial::Refused { place, .. } => format!("refused {}", place.slot),
         Trial::Substitute { place, .. } => format!("substitute {}", place.slot),
     };
-    let states: [fn(Place) -> Trial; 7] = [
-        |_| Trial::None,
-        |_| Trial::Quiet { suspect: None },
-        |place| Trial::Quiet { suspect: Some(place) },
-        |place| Trial::Alone { place, cuts: 0 },
-        |place| Trial::Alone { place, cuts: CUTS - 1 },
-        |place| Trial::Refused { place, how: Refusal::Cuts },
-        |place| Trial::Substitute { place, frame: Vec::new(), at: 0, counted: false },
+    let substitute = |place, behind| Trial::Substitute { place, frame: Vec::new(), at: 0, counted: false, behind };
+    let states: [&dyn Fn(Place) -> Trial; 6] = [
+        &|_| Trial::None,
+        &|place| Trial::Alone { place, cuts: 0, refusals: 0 },
+        &|place| Trial::Alone { place, cuts: CUTS - 1, refusals: CUTS - 1 },
+        &|place| Trial::Refused { place, how: Refusal::Cuts },
+        &|place| substitute(place, false),
+        &|place| substitute(place, true),
     ];
     // Per state: cut by the receiver, in silence, by nobody, by two kinds of answer; by the receiver behind progress.
     let expected = [
-        ["alone 1 0", "none", "alone 1 0", "quiet", "quiet 1", "alone 2 0"],
-        ["alone 1 0", "quiet", "alone 1 0", "quiet", "quiet 1", "alone 2 0"],
-        ["alone 1 0", "quiet 1", "alone 1 0", "quiet", "refused 1", "alone 2 0"],
-        ["alone 1 1", "alone 1 0", "alone 1 0", "quiet", "quiet 1", "alone 2 0"],
-        ["refused 1", "alone 1 2", "alone 1 2", "quiet", "quiet 1", "alone 2 0"],
-        ["refused 1", "refused 1", "refused 1", "quiet", "quiet 1", "alone 2 0"],
-        ["alone 1 0", "alone 1 0", "alone 1 0", "quiet", "quiet 1", "alone 2 0"],
+        ["alone 1 0.0", "none", "alone 1 0.0", "alone 1 0.1", "refused 1", "alone 2 0.0"],
+        ["alone 1 1.0", "none", "alone 1 0.0", "alone 1 0.1", "refused 1", "alone 2 0.0"],
+        ["refused 1", "none", "alone 1 2.2", "refused 1", "refused 1", "alone 2 0.0"],
+        ["refused 1", "refused 1", "refused 1", "alone 1 0.1", "refused 1", "alone 2 0.0"],
+        ["alone 1 0.0", "alone 1 0.0", "alone 1 0.0", "alone 1 0.0", "alone 1 0.0", "alone 2 0.0"],
+        ["alone 1 0.0", "alone 1 0.0", "alone 1 0.0", "alone 1 0.0", "alone 1 0.0", "alone 2 0.0"],
     ];
     for (state, expected) in states.iter().zip(expected) {
         let found = [
-            state(place).after_cut(CutBy::Receiver, first(place, true), true),
-            state(place).after_cut(CutBy::Receiver, first(place, false), false),
-            state(place).after_cut(CutBy::Other, first(place, true), true),
-            state(place).after_cut(answered(false), first(place, true), true),
-            state(place).after_cut(answered(true), first(place, true), true),
-            state(place).after_cut(CutBy::Receiver, first(other, true), true),
+            state(place).after_cut(CutBy::Receiver, first(place, true), false, true),
+            state(place).after_cut(CutBy::Receiver, first(place, false), false, false),
+            state(place).after_cut(CutBy::Other, first(place, true), false, true),
+            state(place).after_cut(answered(false), first(place, true), false, true),
+            state(place).after_cut(answered(true), first(place, true), false, true),
+            state(place).after_cut(CutBy::Receiver, first(other, true), false, true),
         ];
         assert_eq!(found.each_ref().map(show), expected, "{:?}", state(place));
-        assert_eq!(show(&state(place).after_cut(CutBy::Receiver, None, true)), "none");
+        assert_eq!(show(&state(place).after_cut(CutBy::Receiver, None, false, true)), "none");
+    }
+    // A short message has to be found first.
+    let short = Place { slot: 3, at: 0, len: UNSUSPECTED_BYTES };
+    for (is_found, expected) in [(false, "none"), (true, "alone 3 0.0")] {
+        let trial = Trial::None.after_cut(CutBy::Receiver, first(short, true), is_found, true);
+        assert_eq!(show(&trial), expected);
     }
 }
