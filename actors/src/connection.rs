@@ -517,7 +517,9 @@ impl SyslogConnection {
         }
         if (is_refused || cut.passed_over) && ended.took_later() {
             // It takes other messages, so there is nothing to wait for.
-            debug!(self.logger, "the receiver refused a message"; "why" => ended.and_next(&cut, is_refused, self.timeout));
+            if is_refused {
+                warn!(self.logger, "{}", ended.and_next(&cut, is_refused, self.timeout); "code" => Code::ReceiverDown.as_str());
+            }
             return Link::None { until: now };
         }
         if !cut.on_probation && cut.suspect.is_some_and(|(_, cuts)| cuts == 1) {
