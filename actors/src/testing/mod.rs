@@ -5,6 +5,7 @@
 //! [`faults`] says what goes wrong when, [`layers`] put something over a port, and [`simulation`] puts it all together, reproducible by its seed.
 //! [`probe`] stands in for the neighbours of a single actor, and [`seams`] lead into what is private.
 
+pub mod body_memory;
 pub mod dead_letter;
 pub mod faults;
 pub mod hub;

@@ -7,7 +7,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 
-use super::invariants::{BodyMemory, Checker};
+use super::body_memory::BodyMemory;
+use super::invariants::Checker;
 use super::layers::{Answer, HubLayer};
 use crate::model::cursor::{Cursor, StartPosition};
 use crate::model::ids::ShardId;
