@@ -162,7 +162,7 @@ impl Formatter {
         };
         ctx.spawn(waiting.into_actor(self).map(|credit, act, ctx| {
             act.stepping = false;
-            act.send_piece(credit);
+            act.send_piece(credit, ctx);
             act.step(ctx);
         }));
     }
@@ -213,7 +213,7 @@ impl Formatter {
     }
 
     /// Renders the next piece of the current batch and hands it to the shard's connection.
-    fn send_piece(&mut self, credit: PieceCredit) {
+    fn send_piece(&mut self, credit: PieceCredit, ctx: &mut Context<Self>) {
         let Some(mut current) = self.current.take() else { return };
         if current.ticket.is_superseded() {
             current.ticket.failed(FailReason::Superseded);
@@ -242,6 +242,33 @@ impl Formatter {
         };
         self.count(&rendered);
         bytes.shrink_to(frames.capacity());
+        // A message that is longer than a piece has made the buffer grow: the rest is paid for before anything more is
+        // rendered, or all that there is, and the message goes alone (I5).
+        let unpaid = frames.capacity().min(self.budget.total()).saturating_sub(bytes.bytes());
+        if unpaid == 0 {
+            return self.hand_on(current, &rendered, first_log, (frames, bytes), place);
+        }
+        self.stepping = true;
+        let budget = self.budget.clone();
+        let waiting = async move { budget.reserve(unpaid).await };
+        ctx.spawn(waiting.into_actor(self).map(move |more, act, ctx| {
+            bytes.merge(more);
+            act.stepping = false;
+            act.hand_on(current, &rendered, first_log, (frames, bytes), place);
+            act.step(ctx);
+        }));
+    }
+
+    /// Hands a piece to the shard's connection; the batch stays current until its last one.
+    fn hand_on(
+        &mut self,
+        current: Current,
+        rendered: &Rendered,
+        first_log: u64,
+        (frames, bytes): (Vec<u8>, ByteCredit),
+        place: Credit,
+    ) {
+        debug_assert!(bytes.bytes() >= frames.capacity().min(self.budget.total()), "I5: a piece is not paid for");
         let shard = current.ticket.shard;
         let piece = SendBatch {
             shard,

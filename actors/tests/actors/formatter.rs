@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use bytes::Bytes;
+use prost::Message as _;
 use sls_syslog_actors::config::{DestinationConfig, Framing, Protocol};
 use sls_syslog_actors::counters::Counters;
 use sls_syslog_actors::credit::{BLOCK, ByteBudget, Credits};
@@ -18,6 +19,7 @@ use sls_syslog_actors::testing::runtime::run;
 use sls_syslog_actors::ticket::{FailReason, FailedFrom, Ticket};
 use sls_syslog_actors::watch::{ActorName, ExitGuard};
 use sls_syslog_actors::wire::format::RenderSettings;
+use sls_syslog_actors::wire::sls::proto;
 use sls_syslog_actors::wire::sls::reply::Compression;
 use sls_syslog_actors::wire::syslog::framing::next_frame;
 
@@ -245,6 +247,49 @@ fn i5_a_piece_is_rendered_only_when_its_bytes_are_free() {
         rig.failed_from.lower_to(Sequence(0));
         drop((second, third));
         assert_eq!(rig.failed().await, (Sequence(0), FailReason::Superseded));
+        rig.end().await;
+    });
+}
+
+/// Hands over a log group with one log of so many bytes.
+fn format_long(rig: &mut Rig, length: usize) {
+    let content = proto::Content { key: "k".into(), value: "v".repeat(length).into() };
+    let log = proto::Log { time: 1, contents: vec![content], time_ns: None };
+    let group = proto::LogGroup { logs: vec![log], ..Default::default() };
+    let raw: Bytes = proto::LogGroupList { log_groups: vec![group] }.encode_to_vec().into();
+    rig.format((1, 1), |body| {
+        (body.raw_size, body.bytes, body.compression) = (raw.len() as u64, raw, Compression::None);
+    });
+}
+
+/// Messages that are longer than a piece once made buffers grow for which nobody had paid.
+#[test]
+fn i5_a_message_longer_than_a_piece_is_paid_for_before_the_next_is_rendered() {
+    run(async {
+        let mut rig = Rig::with(1, 8, 1 << 20);
+        let taken = |rig: &Rig| rig.budget.total() - rig.budget.free();
+        for _ in 0..2 {
+            format_long(&mut rig, 600_000);
+        }
+        let first = rig.piece().await;
+        assert!(first.frames.len() > 600_000 && taken(&rig) >= first.frames.len(), "{}", taken(&rig));
+        rig.connections[0].nothing_for(seconds(60)).await;
+        first.confirmed();
+        let second = rig.piece().await;
+        assert!(taken(&rig) >= second.frames.len(), "{}", taken(&rig));
+        // Longer than all that there is: it goes alone.
+        format_long(&mut rig, 3_000_000);
+        rig.connections[0].nothing_for(seconds(60)).await;
+        second.confirmed();
+        let third = rig.piece().await;
+        assert_eq!((third.frames.len() > 3_000_000, rig.budget.free()), (true, 0));
+        format_long(&mut rig, 10);
+        rig.connections[0].nothing_for(seconds(60)).await;
+        third.confirmed();
+        rig.piece().await.confirmed();
+        for _ in 0..4 {
+            assert!(matches!(rig.settled.next().await.outcome, Outcome::Delivered { logs: 1, .. }));
+        }
         rig.end().await;
     });
 }
