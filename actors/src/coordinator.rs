@@ -20,7 +20,7 @@ use actix::{
 use slog::{Logger, debug, info, o, warn};
 use tokio::sync::oneshot;
 
-use self::housekeeping::Housekeeping;
+use self::housekeeping::{Housekeeping, Omitted};
 use self::join::{Joined, Membership, join};
 use self::summary::Summary;
 use crate::clock::now;
@@ -188,6 +188,7 @@ impl Coordinator {
         let at = now();
         let decisions = self.leases.tick(at);
         self.carry_out(decisions, ctx);
+        self.drain_omitted(|omitted| at >= omitted.decide_by());
         if matches!(self.phase, Phase::Member | Phase::Stopping) {
             self.heartbeat(at, ctx);
             self.commit(at, ctx);
@@ -219,6 +220,7 @@ impl Coordinator {
             (!self.housekeeping.listing).then_some(self.housekeeping.list_shards_at),
             (!self.housekeeping.reading_group).then_some(self.housekeeping.read_group_at),
             self.stop_deadline,
+            self.housekeeping.omitted.iter().map(Omitted::decide_by).min(),
         ];
         let due = of_member
             .into_iter()
@@ -310,9 +312,10 @@ impl Coordinator {
             match decision {
                 Decision::Start(shard, epoch) => self.start_fetcher(shard, epoch),
                 Decision::Drain(shard, epoch, deadline) => {
-                    self.command(shard, epoch, ShardCommand::Drain { deadline: deadline.into() });
                     if self.phase == Phase::Member {
-                        self.omitted(shard, epoch);
+                        self.omitted(shard, epoch, deadline);
+                    } else {
+                        self.command(shard, epoch, ShardCommand::Drain { deadline: deadline.into() });
                     }
                 }
                 Decision::Abandon(shard, epoch) => self.command(shard, epoch, ShardCommand::Abandon),
@@ -476,6 +479,7 @@ impl Coordinator {
                 self.stop_deadline = Some(deadline);
                 info!(self.log, "stopping: draining what was pulled"; "shards" => self.leases.held().count(),
                     "within_s" => seconds(within));
+                self.drain_omitted(|_| true);
                 let decisions = self.leases.stop(now(), deadline);
                 self.carry_out(decisions, ctx);
                 self.work(ctx);

@@ -87,7 +87,8 @@ pub enum ShardCommand {
         /// When what is unsettled is failed.
         deadline: Instant,
     },
-    /// While draining: SLS does not list the shard any more. What was not read is lost; a gap record names it (I9).
+    /// SLS does not list the shard any more. What was not read is lost; it ends when a gap record that names it is
+    /// confirmed (I9).
     NoteExpired,
     /// Lost: no wait, nothing more to commit, end.
     Abandon,

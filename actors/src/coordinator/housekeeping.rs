@@ -18,19 +18,37 @@ use crate::wire::sls::reply::ShardInfo;
 pub(super) struct Housekeeping {
     pub(super) list_shards_at: Instant,
     pub(super) listing: bool,
-    /// Shards that answers to heartbeats omit, since when: in transfer to somebody else, or expired.
-    pub(super) omitted: Vec<(ShardId, Epoch, Instant)>,
+    /// Shards that answers to heartbeats omit.
+    pub(super) omitted: Vec<Omitted>,
     pub(super) read_group_at: Instant,
     pub(super) reading_group: bool,
     pub(super) watch_at: Instant,
     pub(super) watchdog: Watchdog,
 }
 
+/// A shard that an answer to a heartbeat omits: in transfer to somebody else, which is drained, or expired, for which
+/// nobody waits. ListShards tells which.
+pub(super) struct Omitted {
+    shard: ShardId,
+    epoch: Epoch,
+    since: Instant,
+    /// When a drain has to be over.
+    deadline: Instant,
+}
+
+impl Omitted {
+    /// Until when it may take to learn that; then the shard is drained like one in transfer.
+    pub(super) fn decide_by(&self) -> Instant {
+        self.since + self.deadline.saturating_duration_since(self.since) / 4
+    }
+}
+
 /// How often the group's settings are read again (rule L2), and a checkpoint is looked at (rule U9).
 const READ_GROUP_EVERY: Duration = Duration::from_secs(60);
 /// Time between two looks at the workers (rule L9).
 const WATCH_EVERY: Duration = Duration::from_secs(1);
-/// When a consumer without shards looks again whether it has some to list.
+/// When a consumer without shards looks again whether it has some to list, and when ListShards is tried again while
+/// somebody waits for its answer.
 const LIST_SHARDS_SOON: Duration = Duration::from_secs(1);
 
 impl Housekeeping {
@@ -61,36 +79,47 @@ impl Coordinator {
         self.housekeeping.listing = true;
         self.housekeeping.list_shards_at = at + self.leases.interval();
         let request = self.hub.list_shards();
-        ctx.spawn(request.into_actor(self).map(move |outcome, act, _| {
+        ctx.spawn(request.into_actor(self).map(move |outcome, act, ctx| {
             act.housekeeping.listing = false;
             match outcome {
                 Ok(shards) => act.shards_listed(&shards, at),
                 Err(error) => {
-                    act.housekeeping.omitted.clear();
                     debug!(act.log, "cannot list the shards: {}", error);
+                    if error.is_denied_action() {
+                        act.drain_omitted(|_| true);
+                    } else if !act.housekeeping.omitted.is_empty() {
+                        act.housekeeping.list_shards_at = now() + LIST_SHARDS_SOON;
+                    }
                 }
             }
+            act.work(ctx);
         }));
     }
 
-    /// An answer to a heartbeat omits a shard: see soon whether it still exists (I9).
-    pub(super) fn omitted(&mut self, shard: ShardId, epoch: Epoch) {
-        let at = now();
-        self.housekeeping.omitted.push((shard, epoch, at));
-        self.housekeeping.list_shards_at = at;
+    /// An answer to a heartbeat omits a shard: see first whether it still exists (I9).
+    pub(super) fn omitted(&mut self, shard: ShardId, epoch: Epoch, deadline: Instant) {
+        let since = now();
+        self.housekeeping.omitted.push(Omitted { shard, epoch, since, deadline });
+        self.housekeeping.list_shards_at = since;
+    }
+
+    /// Drains omitted shards, as in transfer.
+    pub(super) fn drain_omitted(&mut self, which: impl Fn(&Omitted) -> bool) {
+        let (to_drain, others) = std::mem::take(&mut self.housekeeping.omitted).into_iter().partition(which);
+        self.housekeeping.omitted = others;
+        for Omitted { shard, epoch, deadline, .. } in to_drain {
+            self.command(shard, epoch, ShardCommand::Drain { deadline: deadline.into() });
+        }
     }
 
     fn shards_listed(&mut self, shards: &[ShardInfo], listed_at: Instant) {
-        let (to_look_at, later) = std::mem::take(&mut self.housekeeping.omitted)
-            .into_iter()
-            .partition::<Vec<_>, _>(|(_, _, at)| *at <= listed_at);
-        self.housekeeping.omitted = later;
-        for (shard, epoch, _) in to_look_at {
-            // A logstore has at least one shard: an empty list is no reason to believe that this one is gone.
-            if !shards.is_empty() && !shards.iter().any(|info| info.shard == shard) {
-                self.command(shard, epoch, ShardCommand::NoteExpired);
-            }
+        // A logstore has at least one shard: an empty list is no reason to believe that one is gone.
+        let exists = |shard| shards.is_empty() || shards.iter().any(|info| info.shard == shard);
+        let is_gone = |omitted: &mut Omitted| omitted.since <= listed_at && !exists(omitted.shard);
+        for Omitted { shard, epoch, .. } in self.housekeeping.omitted.extract_if(.., is_gone).collect::<Vec<_>>() {
+            self.command(shard, epoch, ShardCommand::NoteExpired);
         }
+        self.drain_omitted(|omitted| omitted.since <= listed_at);
         for info in shards.iter().filter(|info| info.readonly) {
             if let Some(epoch) = self.fetchers.get(&info.shard).map(|fetcher| fetcher.epoch) {
                 self.command(info.shard, epoch, ShardCommand::NoteReadonly { listed_at: listed_at.into() });

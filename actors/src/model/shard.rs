@@ -45,8 +45,9 @@ enum Stage {
     NeedOldest { lost: Cursor },
     /// Reading at `cursor`.
     Reading { cursor: Cursor },
-    /// SLS does not know the shard; its gap record is entered and ends the shard when it is confirmed (L7).
-    Gone,
+    /// SLS does not know the shard; it ends when its gap record is confirmed (L7), which is entered, or still has to be
+    /// from `unnamed` on. Nobody waits for such a shard, so no transfer's deadline ends it.
+    Gone { unnamed: Option<Cursor> },
 }
 
 /// Why a shard stops; the stronger reason replaces the weaker one, never the reverse.
@@ -81,7 +82,7 @@ pub enum Next {
     Start(Job),
     /// Nothing until the next event, or until then.
     Wait(Option<Instant>),
-    /// Deliver a gap record under this number, in place of a log group that was given up; then ask again.
+    /// Deliver a gap record under this number, in place of what was given up; then ask again.
     Skip(Generation, Sequence, Gap),
     /// End: nothing more can or may settle.
     End(End),
@@ -166,6 +167,13 @@ pub struct Gap {
     pub reason: &'static str,
 }
 
+impl Gap {
+    /// Everything from there on, of a shard that does not exist any more.
+    fn to_the_end(from: Cursor) -> Self {
+        Self { to: from.clone(), from, reason: "the shard does not exist any more" }
+    }
+}
+
 /// A position to commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ready {
@@ -211,7 +219,7 @@ impl ShardMachine {
                 let nothing_can_settle =
                     self.ledger.is_empty() || self.ledger.has_failed() && self.ledger.pending() == 0;
                 if nothing_can_settle || now >= deadline {
-                    return Next::End(if self.stage == Stage::Gone { End::Gone } else { End::Stopped });
+                    return Next::End(End::Stopped);
                 }
                 return match self.next_aside(now) {
                     Some(Next::Wait(until)) => Next::Wait(Some(until.map_or(deadline, |until| until.min(deadline)))),
@@ -228,28 +236,36 @@ impl ShardMachine {
             return next;
         }
         if self.ledger.has_failed() {
-            match self.ledger.rewind() {
-                Some(cursor) => self.stage = Stage::Reading { cursor },
-                None => return Next::Wait(None),
+            match (self.ledger.rewind(), &mut self.stage) {
+                (Some(cursor), Stage::Gone { unnamed }) => *unnamed = Some(cursor),
+                (Some(cursor), stage) => *stage = Stage::Reading { cursor },
+                (None, _) => return Next::Wait(None),
             }
         }
         if let Some(until) = self.rest_until.filter(|until| *until > now) {
             return Next::Wait(Some(until));
         }
         self.rest_until = None;
-        let job = match &self.stage {
+        let job = match &mut self.stage {
             Stage::NeedCheckpoint => Job::Checkpoint,
             Stage::NeedBegin | Stage::NeedOldest { .. } => Job::OldestCursor,
             Stage::Reading { cursor } => {
                 let cursor = cursor.clone();
                 if let Some(to) = self.bad_bodies.given_up(&cursor).cloned() {
-                    return self.skip(cursor, to);
+                    self.stage = Stage::Reading { cursor: to.clone() };
+                    let reason = "a log group cannot be read: the same bytes fail again and again";
+                    return self.skip(Gap { from: cursor, to, reason });
                 }
                 let count = if self.bad_bodies.one_by_one() { 1 } else { self.pace.count() };
                 Job::Pull { cursor, count, reserve: self.memory.recent }
             }
-            Stage::Gone if self.ledger.is_empty() => return Next::End(End::Gone),
-            Stage::Gone => return Next::Wait(None),
+            Stage::Gone { unnamed } => {
+                return match unnamed.take() {
+                    Some(from) => self.skip(Gap::to_the_end(from)),
+                    None if self.ledger.is_empty() => Next::End(End::Gone),
+                    None => Next::Wait(None),
+                };
+            }
         };
         self.job = Some(Running::Reading);
         Next::Start(job)
@@ -352,30 +368,32 @@ impl ShardMachine {
     /// SLS refused the cursor.
     pub fn cursor_invalid(&mut self) {
         self.job = None;
-        if let Stage::Reading { cursor } = &self.stage
-            && !self.ledger.has_failed()
-        {
+        let Stage::Reading { cursor } = &self.stage else {
+            self.rest_after_failure(now, jitter);
+            return false;
+        };
+        if !self.ledger.has_failed() {
             self.stage = Stage::NeedOldest { lost: cursor.clone() };
         }
+        true
     }
 
-    /// SLS does not know the shard (any more). Answers with the gap to deliver, unless it was read to its end.
+    /// SLS does not know the shard (any more). Answers with the gap to deliver, unless it was read to its end or the gap
+    /// begins at a batch that has failed, which is found once all tickets are home.
     pub fn shard_gone(&mut self) -> Verdict {
-        self.end_reading_job();
-        let stage = std::mem::replace(&mut self.stage, Stage::Gone);
-        let at = match stage {
-            Stage::Reading { cursor } if !self.ledger.has_failed() => cursor,
-            Stage::NeedOldest { lost } => lost,
-            Stage::Reading { cursor } => {
-                self.stage = Stage::Reading { cursor };
-                return Verdict::Drop;
-            }
-            Stage::NeedCheckpoint | Stage::NeedBegin | Stage::Gone => return Verdict::Drop,
-        };
-        if self.end_committed.is_some() {
+        if matches!(self.stage, Stage::Gone { .. }) {
             return Verdict::Drop;
         }
-        self.enter_gap(Gap { from: at.clone(), to: at, reason: "the shard does not exist any more" })
+        self.end_reading_job();
+        self.stop = self.stop.filter(|stop| *stop == Stop::Lost);
+        let at = match std::mem::replace(&mut self.stage, Stage::Gone { unnamed: None }) {
+            Stage::Reading { cursor } | Stage::NeedOldest { lost: cursor } => cursor,
+            Stage::NeedCheckpoint | Stage::NeedBegin | Stage::Gone { .. } => return Verdict::Drop,
+        };
+        if self.end_committed.is_some() || self.ledger.has_failed() {
+            return Verdict::Drop;
+        }
+        self.enter_gap(Gap::to_the_end(at))
     }
 
     /// A ticket came home.
@@ -433,9 +451,10 @@ impl ShardMachine {
         self.readonly_since.get_or_insert(listed_at);
     }
 
-    /// A requested stop: settle until the deadline.
+    /// A requested stop: settle until the deadline. A shard that does not exist any more ends by itself; whoever ends the
+    /// process before that abandons it.
     pub fn drain(&mut self, deadline: Instant) {
-        if self.stop != Some(Stop::Lost) {
+        if self.stop != Some(Stop::Lost) && !matches!(self.stage, Stage::Gone { .. }) {
             self.stop = Some(Stop::Requested { deadline });
             self.end_reading_job();
         }
@@ -532,16 +551,19 @@ impl ShardMachine {
         }
     }
 
-    fn skip(&mut self, from: Cursor, to: Cursor) -> Next {
-        self.stage = Stage::Reading { cursor: to.clone() };
-        let sequence = self.ledger.enter(from.clone(), to.clone(), 0, None);
-        let reason = "a log group cannot be read: the same bytes fail again and again";
-        Next::Skip(self.ledger.generation(), sequence, Gap { from, to, reason })
+    fn skip(&mut self, gap: Gap) -> Next {
+        let (generation, sequence, gap) = self.enter(gap);
+        Next::Skip(generation, sequence, gap)
     }
 
     fn enter_gap(&mut self, gap: Gap) -> Verdict {
+        let (generation, sequence, gap) = self.enter(gap);
+        Verdict::Gap(generation, sequence, gap)
+    }
+
+    fn enter(&mut self, gap: Gap) -> (Generation, Sequence, Gap) {
         let sequence = self.ledger.enter(gap.from.clone(), gap.to.clone(), 0, None);
-        Verdict::Gap(self.ledger.generation(), sequence, gap)
+        (self.ledger.generation(), sequence, gap)
     }
 
     fn rest_after_failure(&mut self, now: Instant, jitter: f64) {

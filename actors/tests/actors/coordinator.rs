@@ -11,7 +11,7 @@ use sls_syslog_actors::config::{Confirmation, DestinationConfig, ForwarderConfig
 use sls_syslog_actors::coordinator::{Coordinator, CoordinatorParts};
 use sls_syslog_actors::counters::Counters;
 use sls_syslog_actors::error::ForwarderError;
-use sls_syslog_actors::loghub::{GroupSettings, encode_cursor};
+use sls_syslog_actors::loghub::{GroupSettings, Limits, SplitAt, encode_cursor};
 use sls_syslog_actors::messages::*;
 use sls_syslog_actors::model::cursor::Cursor;
 use sls_syslog_actors::model::ids::{Epoch, ShardId};
@@ -55,7 +55,10 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 impl Rig {
     /// A Coordinator that has joined, if SLS lets it, and waits for the receiver.
     async fn joining(shards: u32, wrong: impl FnMut(&Operation) -> Fault + 'static) -> Self {
-        let hub = InMemoryHub::new(shards);
+        Self::joining_hub(InMemoryHub::new(shards), wrong).await
+    }
+
+    async fn joining_hub(hub: InMemoryHub, wrong: impl FnMut(&Operation) -> Fault + 'static) -> Self {
         let (calls, wrong) = (Calls::default(), Wrong::new(RefCell::new(Box::new(wrong))));
         let (seen, faults, began) = (Rc::clone(&calls), Rc::clone(&wrong), Instant::now());
         hub.on_call(move |_, operation| {

@@ -269,9 +269,53 @@ fn i9_a_shard_that_expires_while_it_is_drained_unread_leaves_a_gap_record() {
     let Verdict::Gap(generation, sequence, gap) = shard.shard_gone() else { panic!("no gap") };
     assert_eq!(gap.from, cursor(2), "what was pulled is still sent");
     shard.settled(now, a.0, a.1, true, 0.0);
-    assert!(matches!(shard.next(now), Next::Wait(Some(_))), "until the gap record is confirmed");
+    assert_eq!(shard.next(now), Next::Wait(None), "until the gap record is confirmed");
     shard.settled(now, generation, sequence, true, 0.0);
     assert_eq!(shard.next(now), Next::End(End::Gone));
+}
+
+/// The receiver was down for longer than a transfer may take. What had been read failed at the deadline, and with it the
+/// gap record.
+#[test]
+fn i9_a_shard_that_expired_ends_with_its_gap_record_however_long_that_takes() {
+    let now = Instant::now();
+    let mut shard = reading(1, now);
+    let a = deliver(&mut shard, now, 2);
+    let Verdict::Gap(generation, sequence, _) = shard.shard_gone() else { panic!("no gap") };
+    // Answers to heartbeats omit it, as they omit a shard in transfer.
+    shard.drain(now + Duration::from_secs(20));
+    let mut now = now + Duration::from_secs(3600);
+    assert_eq!(shard.next(now), Next::Wait(None), "nobody waits for it");
+    shard.settled(now, a.0, a.1, false, 0.0);
+    assert_eq!(shard.next(now), Next::Wait(None), "a ticket is out");
+    shard.settled(now, generation, sequence, false, 0.0);
+    for _ in 0..3 {
+        let Next::Wait(Some(until)) = shard.next(now) else { panic!("rests after a failure") };
+        let Next::Skip(generation, sequence, gap) = shard.next(until) else { panic!("no gap") };
+        assert_eq!((&gap.from, &gap.to), (&cursor(1), &cursor(1)), "what was pulled cannot be pulled again");
+        assert_eq!(shard.next(until), Next::Wait(None));
+        shard.settled(until, generation, sequence, false, 0.0);
+        now = until;
+    }
+    let Next::Wait(Some(until)) = shard.next(now) else { panic!("rests after a failure") };
+    let Next::Skip(generation, sequence, _) = shard.next(until) else { panic!("no gap") };
+    shard.settled(until, generation, sequence, true, 0.0);
+    assert_eq!(shard.next(until), Next::End(End::Gone));
+}
+
+/// It expires while a batch that has failed waits to be pulled again.
+#[test]
+fn i9_a_gap_begins_where_the_failed_batch_did() {
+    let now = Instant::now();
+    let mut shard = reading(1, now);
+    let a = deliver(&mut shard, now, 2);
+    shard.next(now);
+    let b = deliver(&mut shard, now, 3);
+    shard.settled(now, a.0, a.1, false, 0.0);
+    assert_eq!(shard.shard_gone(), Verdict::Drop, "a ticket is out");
+    shard.settled(now, b.0, b.1, true, 0.0);
+    let Next::Wait(Some(until)) = shard.next(now) else { panic!("rests after a failure") };
+    assert!(matches!(shard.next(until), Next::Skip(_, _, gap) if gap.from == cursor(1)));
 }
 
 fn set_aside_job(next: Next) -> Sequence {
@@ -392,7 +436,6 @@ fn a_drain_goes_on_setting_aside_until_its_deadline() {
     let sequence = set_aside_job(shard.next(now));
     assert_eq!(shard.next(now), Next::Wait(Some(deadline)));
     shard.drain(deadline);
-    shard.shard_gone();
     assert!(shard.has_job(), "this job is not dropped");
     shard.not_set_aside(now, 0.0);
     let Next::Wait(Some(until)) = shard.next(now) else { panic!("no pause") };
@@ -400,6 +443,20 @@ fn a_drain_goes_on_setting_aside_until_its_deadline() {
     assert_eq!(set_aside_job(shard.next(until)), sequence);
     assert!(matches!(shard.next(deadline), Next::End(_)), "L1: with nothing committed");
     assert_eq!((shard.take_ready(), shard.first_unsettled()), (None, sequence));
+}
+
+#[test]
+fn a_shard_that_expired_goes_on_setting_aside_without_a_deadline() {
+    let now = Instant::now();
+    let mut shard = reading(0, now);
+    let a = deliver(&mut shard, now, 1);
+    shard.refused(now, a.0, a.1, 0.0);
+    let sequence = set_aside_job(shard.next(now));
+    let Verdict::Gap(..) = shard.shard_gone() else { panic!("no gap") };
+    assert!(shard.has_job(), "this job is not dropped");
+    shard.drain(now + Duration::from_secs(25));
+    shard.not_set_aside(now, 0.0);
+    assert_eq!(set_aside_job(shard.next(now + Duration::from_secs(3600))), sequence);
 }
 
 #[test]

@@ -13,9 +13,10 @@ use sls_syslog_actors::model::ids::ShardId;
 use sls_syslog_actors::ports::{Dial, DialError, LogHub, Look, PullReply, Transport};
 use sls_syslog_actors::testing::faults::{Calls, How, Plan, SlsFault, Step, What};
 use sls_syslog_actors::testing::layers::{Answer, HubLayer, Layered};
-use sls_syslog_actors::testing::receiver::{Behaviour, Dialing};
+use sls_syslog_actors::testing::receiver::{Behaviour, Dialing, Ending};
 use sls_syslog_actors::testing::simulation::{MutateHub, Mutation};
-use sls_syslog_actors::wire::sls::reply::{Checkpoint, ConsumerGroup};
+use sls_syslog_actors::wire::sls::error::SlsError;
+use sls_syslog_actors::wire::sls::reply::{Checkpoint, ConsumerGroup, ShardInfo};
 use tokio::sync::Semaphore;
 
 use super::{is_noticed, later, of_dialer, of_hub};
@@ -90,6 +91,12 @@ impl HubLayer for Broken {
         })
     }
 
+    fn list_shards(&self) -> Answer<Vec<ShardInfo>> {
+        let request = self.below.list_shards();
+        let hides = self.defect == Defect::HidesShards;
+        Box::pin(async move { if hides { Ok(Vec::new()) } else { request.await } })
+    }
+
     fn list_consumer_groups(&self) -> Answer<Vec<ConsumerGroup>> {
         let request = self.below.list_consumer_groups();
         let factor = if self.defect == Defect::BelievesLongTimeout { 20 } else { 1 };
@@ -156,6 +163,16 @@ impl HubLayer for Broken {
             }
             _ => self.below.update_checkpoint(shard, cursor, force),
         }
+    }
+}
+
+fn refused(status: u16, code: &str) -> SlsError {
+    SlsError::Refused {
+        status,
+        code: code.to_owned(),
+        message: "for a test".to_owned(),
+        request_id: String::new(),
+        clock_offset_s: None,
     }
 }
 
