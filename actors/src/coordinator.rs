@@ -4,11 +4,12 @@
 //! checkpoint is due; the actor carries out what they answer. Everything that waits for SLS is a future of the context,
 //! so a request that hangs delays nothing else (rule L3).
 
+mod forgotten;
 mod housekeeping;
 mod join;
 mod summary;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,6 +38,7 @@ use crate::model::commit::{CommitTable, Order};
 use crate::model::ids::{Epoch, ShardId};
 use crate::model::lease::{Decision, LeaseTable};
 use crate::model::routing::Routing;
+use crate::model::shard::Resume;
 use crate::ports::LogHub;
 use crate::trouble::{EventSink, Troubles, code_of, seconds, send, sentence, tell_panic};
 use crate::watch::ActorName;
@@ -65,6 +67,10 @@ pub struct Coordinator {
     phase: Phase,
     /// The group is being created anew.
     rejoining: bool,
+    /// Shards that we held when SLS forgot us.
+    forgotten: BTreeSet<ShardId>,
+    /// Shards that we held when the group was deleted, and have not lost to others since.
+    made_anew: BTreeSet<ShardId>,
     /// How old the backlog is, is being asked.
     asking_oldest: bool,
     stop_deadline: Option<Instant>,
@@ -137,6 +143,8 @@ impl Coordinator {
             receivers: BTreeMap::new(),
             phase: Phase::Joining,
             rejoining: false,
+            forgotten: BTreeSet::new(),
+            made_anew: BTreeSet::new(),
             asking_oldest: false,
             stop_deadline: None,
             counters: parts.counters,
@@ -264,6 +272,8 @@ impl Coordinator {
                 }
                 let decisions = self.leases.heartbeat_answered(at, &owned);
                 self.carry_out(decisions, ctx);
+                // What others hold, they may have moved.
+                self.made_anew.retain(|shard| owned.contains(shard));
             }
             Err(error) => {
                 self.leases.heartbeat_failed(at);
@@ -272,29 +282,13 @@ impl Coordinator {
                 }
                 self.troubles.report(at, code_of(&error), &format!("heartbeat: {}", sentence(&error)));
                 if error.class() == ErrorClass::LeaseLost {
-                    self.lose_all(ctx);
+                    self.forgotten(ctx);
                 } else if error.code_is("ConsumerGroupNotExist") {
                     self.rejoin(ctx);
                 }
             }
         }
         self.work(ctx);
-    }
-
-    /// Somebody deleted the group: make it anew. What was read goes on from our own positions (rule L6).
-    fn rejoin(&mut self, ctx: &mut Context<Self>) {
-        self.lose_all(ctx);
-        if std::mem::replace(&mut self.rejoining, true) {
-            return;
-        }
-        let request = self.hub.create_consumer_group(&self.group());
-        ctx.spawn(request.into_actor(self).map(|outcome, act, _| {
-            act.rejoining = false;
-            match outcome {
-                Ok(()) => warn!(act.log, "the consumer group had been deleted; created it anew"),
-                Err(error) => debug!(act.log, "the consumer group cannot be created anew: {}", error),
-            }
-        }));
     }
 
     fn group(&self) -> ConsumerGroup {
@@ -335,7 +329,8 @@ impl Coordinator {
         self.fetchers.insert(shard, Fetcher { epoch, worker, control: None, early: Vec::new() });
         info!(self.log, "acquired a shard"; "shard" => shard.0, "epoch" => epoch.0, "worker" => worker);
         send(&self.events, ForwarderEvent::ShardAcquired { shard });
-        let resume = self.commits.last_confirmed(shard).cloned();
+        let instead = self.made_anew.remove(&shard);
+        let resume = self.commits.last_confirmed(shard).map(|cursor| Resume { cursor: cursor.clone(), instead });
         // actix fact 3: one per acquisition.
         self.workers[worker].start.do_send(StartShard { shard, epoch, resume });
     }

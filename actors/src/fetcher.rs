@@ -29,7 +29,7 @@ use crate::messages::{
 use crate::model::cursor::{Cursor, StartPosition};
 use crate::model::ids::{Epoch, Generation, Sequence, ShardId};
 use crate::model::pull_pace::PullPace;
-use crate::model::shard::{Answer, End, Gap, Job, Next, ShardMachine, Verdict};
+use crate::model::shard::{Answer, End, Gap, Job, Next, Resume, ShardMachine, Verdict};
 use crate::ports::{DeadLetter, LogHub};
 use crate::ticket::{FailReason, FailedFrom, Ticket};
 use crate::trouble::{EventSink, ShardTrouble, ShardTroubles, Troubles, code_of, send, sentence};
@@ -94,7 +94,7 @@ pub struct FetcherParts {
     /// The lease.
     pub epoch: Epoch,
     /// Where to begin if SLS has forgotten the checkpoint.
-    pub resume: Option<Cursor>,
+    pub resume: Option<Resume>,
     /// Mailbox capacity.
     pub mailbox: usize,
     /// The source's settings.

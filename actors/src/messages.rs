@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::credit::{ByteCredit, Credit};
 use crate::model::cursor::Cursor;
 use crate::model::ids::{Epoch, Generation, Sequence, ShardId};
+use crate::model::shard::Resume;
 use crate::ticket::{FailReason, FailedFrom, PieceGuard, Ticket};
 use crate::watch::ActorName;
 use crate::wire::sls::reply::{Compression, PullHead};
@@ -49,7 +50,7 @@ pub struct StartShard {
     /// The lease.
     pub epoch: Epoch,
     /// The last position that this process committed, for the case that SLS has forgotten it (rule L6).
-    pub resume: Option<Cursor>,
+    pub resume: Option<Resume>,
 }
 
 /// Pipeline → Coordinator: the fetcher runs, and this is how to reach it.

@@ -136,6 +136,20 @@ impl CommitTable {
         self.confirmed.get(&shard)
     }
 
+    /// SLS may have forgotten the positions of these shards: the last that it confirmed of each, lowest shard last. They
+    /// count as commits under way until [`CommitTable::ended_again`]; of a shard of which one is, nothing is told.
+    pub fn begin_again(&mut self, shards: BTreeSet<ShardId>) -> Vec<(ShardId, Cursor)> {
+        let confirmed = |shard: ShardId| Some((shard, self.confirmed.get(&shard)?.clone()));
+        shards.into_iter().rev().filter_map(confirmed).filter(|(shard, _)| self.in_flight.insert(*shard)).collect()
+    }
+
+    /// They are stored, or will not be.
+    pub fn ended_again(&mut self, shards: &[ShardId]) {
+        for shard in shards {
+            self.in_flight.remove(shard);
+        }
+    }
+
     /// What SLS has to answer for the shard's checkpoint, if nothing is under way that could change it.
     pub fn stored(&self, shard: ShardId) -> Option<(Epoch, &Cursor)> {
         let slot = self.slots.get(&shard).filter(|slot| !self.in_flight.contains(&shard) && !slot.in_doubt)?;
@@ -244,6 +258,27 @@ mod tests {
         assert_eq!((next(&mut table, t), table.next_event()), (None, None), "it would overtake the former one");
         table.ended(t, &former, true, RETRY);
         assert_eq!(next(&mut table, t).map(|order| order.cursor), Some(cursor(6)));
+    }
+
+    #[test]
+    fn l6_positions_that_sls_forgot_are_stored_again_before_anything_newer() {
+        let now = Instant::now();
+        let mut table = table(now, 3);
+        for (shard, n) in [(0, 4), (2, 6)] {
+            table.ready(ShardId(shard), Epoch(1), cursor(n), false);
+            let order = next(&mut table, now + INTERVAL).expect("due");
+            table.ended(now + INTERVAL, &order, true, RETRY);
+        }
+        let shards = [0, 1, 2].map(ShardId);
+        let again = table.begin_again(BTreeSet::from(shards));
+        assert_eq!(again, [(ShardId(2), cursor(6)), (ShardId(0), cursor(4))], "the lowest marks a group as born");
+        assert_eq!(table.begin_again(BTreeSet::from(shards)), [], "they are under way");
+        let t = now + 2 * INTERVAL;
+        table.begin(now, ShardId(0), Epoch(2));
+        table.ready(ShardId(0), Epoch(2), cursor(5), false);
+        assert_eq!(next(&mut table, t), None, "it would be overtaken");
+        table.ended_again(&shards);
+        assert_eq!(next(&mut table, t).map(|order| order.cursor), Some(cursor(5)));
     }
 
     #[test]

@@ -25,13 +25,22 @@ pub struct ShardMachine {
     bad_bodies: BadBodies,
     asides: Asides,
     memory: Memory,
-    /// Used when SLS has no checkpoint although we have read this shard before (the group was made anew, rule L6).
-    resume: Option<Cursor>,
+    resume: Option<Resume>,
     readonly_since: Option<Instant>,
     end_committed: Option<Instant>,
     /// The last answer was empty and reached the shard's end.
     at_end: bool,
     ready: Option<Ready>,
+}
+
+/// Where this process has come to in the shard before, by what SLS has confirmed. It goes on there if SLS has no checkpoint
+/// any more (the group was made anew, rule L6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resume {
+    /// The position.
+    pub cursor: Cursor,
+    /// Go on there whatever SLS has: it has forgotten what we read, and somebody else may have stored a start position.
+    pub instead: bool,
 }
 
 /// Where the machine stands.
@@ -192,7 +201,7 @@ const END_COMMIT_EVERY: Duration = Duration::from_secs(600);
 
 impl ShardMachine {
     /// A shard whose checkpoint is not known yet. `memory` is the worker's share for bodies, in bytes.
-    pub fn new(pace: PullPace, memory: usize, resume: Option<Cursor>) -> Self {
+    pub fn new(pace: PullPace, memory: usize, resume: Option<Resume>) -> Self {
         Self {
             stage: Stage::NeedCheckpoint,
             stop: None,
@@ -274,13 +283,13 @@ impl ShardMachine {
     /// SLS told the checkpoint; `None` if nothing was ever committed.
     pub fn checkpoint(&mut self, checkpoint: Option<Cursor>) {
         self.job = None;
-        let forgotten = if checkpoint.is_none() { self.resume.take() } else { None };
-        if let Some(cursor) = &forgotten {
-            // The group made anew has to learn it, or the next process begins at the oldest log.
-            let position = Position { cursor: cursor.clone(), received_s: None };
-            self.ready = Some(Ready { position, even_if_unchanged: true });
+        let ours =
+            self.resume.take().filter(|resume| checkpoint.is_none() || resume.instead).map(|resume| resume.cursor);
+        if let Some(cursor) = ours.clone().filter(|ours| checkpoint.as_ref() != Some(ours)) {
+            // The group made anew has to learn it, or the next process begins elsewhere.
+            self.ready = Some(Ready { position: Position { cursor, received_s: None }, even_if_unchanged: true });
         }
-        self.stage = match checkpoint.or(forgotten) {
+        self.stage = match ours.or(checkpoint) {
             Some(cursor) => Stage::Reading { cursor },
             None => Stage::NeedBegin,
         };

@@ -15,6 +15,7 @@ use sls_syslog_actors::loghub::{GroupSettings, Limits, SplitAt, encode_cursor};
 use sls_syslog_actors::messages::*;
 use sls_syslog_actors::model::cursor::Cursor;
 use sls_syslog_actors::model::ids::{Epoch, ShardId};
+use sls_syslog_actors::model::shard::Resume;
 use sls_syslog_actors::testing::hub::{Fault, InMemoryHub, Operation};
 use sls_syslog_actors::testing::probe::{Probed, probe};
 use sls_syslog_actors::testing::runtime::run;
@@ -434,13 +435,48 @@ fn l6_a_group_made_anew_goes_on_from_our_own_position() {
         assert_eq!(fetchers[0].command().await, ShardCommand::Abandon);
         rig.ends(&fetchers[0]);
         let StartShard { resume, epoch, shard } = rig.starts.next().await;
-        assert_eq!(resume, Some(cursor(5)));
+        assert_eq!(resume, Some(Resume { cursor: cursor(5), instead: true }));
         let groups = rig.hub.with(|hub, _| hub.list_groups(InMemoryHub::AT)).expect("listed");
         assert_eq!(groups[0].1, GroupSettings { timeout_s: TIMEOUT.as_secs() as u32, order: false });
         let (control, commands) = probe();
         rig.coordinator.do_send(FetcherStarted { shard, epoch, control });
         rig.stop(vec![Fetcher { shard, epoch, commands }]).await;
     });
+}
+
+/// L6: the group is made anew by us or by somebody else. SLS knows our positions again before a fetcher has read anything,
+/// so that nobody takes the group for an unborn one.
+#[test]
+fn l6_positions_that_were_deleted_with_the_group_are_stored_again_at_once() {
+    for made_by_another in [false, true] {
+        run(async move {
+            let (mut rig, fetchers) = Rig::member(3).await;
+            rig.ready(&fetchers[0], 5);
+            rig.ready(&fetchers[2], 7);
+            tokio::time::sleep(seconds(5)).await;
+            let settings = GroupSettings { timeout_s: TIMEOUT.as_secs() as u32, order: false };
+            rig.hub.with(|hub, now| {
+                hub.delete_group(InMemoryHub::AT, "group", now).expect("there is one");
+                if made_by_another {
+                    hub.create_group(InMemoryHub::AT, "group", settings, now).expect("made anew");
+                }
+            });
+            tokio::time::sleep(HEARTBEAT + seconds(1)).await;
+            let other = rig.hub.client("group", "other");
+            let stored = async |shard| other.get_checkpoint(ShardId(shard)).await.expect("answered").cursor;
+            assert_eq!([stored(0).await, stored(1).await, stored(2).await], [Some(cursor(5)), None, Some(cursor(7))]);
+            let forced = |(_, operation): &(Duration, Operation)| match operation {
+                Operation::UpdateCheckpoint { shard, force: true, .. } => Some(shard.0),
+                _ => None,
+            };
+            assert_eq!(rig.calls.borrow().iter().filter_map(forced).collect::<Vec<_>>(), [2, 0], "the lowest last");
+            for fetcher in &fetchers {
+                rig.ends(fetcher);
+            }
+            let regained = vec![rig.fetcher().await, rig.fetcher().await, rig.fetcher().await];
+            rig.stop(regained).await;
+        });
+    }
 }
 
 /// L9: a worker that hangs would hold its shards for ever, because the heartbeats go on; so they end.

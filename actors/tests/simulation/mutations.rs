@@ -19,6 +19,8 @@
 //! | L4 | [`leases::l4_an_existing_group_is_believed_to_have_a_longer_timeout`] | L3, I3 |
 //! | L5 | [`leases::l5_an_unchanged_end_is_not_committed_again`] | I8 |
 //! | L6 | [`leases::l6_a_start_position_is_committed_over_a_checkpoint`] | L6 |
+//! | L6, once more | [`leases::l6_a_deleted_group_is_taken_for_a_lost_lease`] | I8 |
+//! | L7 | [`leases::l7_an_expired_shard_is_taken_for_one_in_transfer`] | I9 |
 //! | L7 | [`leases::l7_expired_logs_are_passed_over_in_silence`] | I9 |
 //! | L8 | [`leases::l8_shards_are_asked_for_before_a_receiver_is_there`] | L8 |
 //! | M1 | [`memory::m1_bodies_outlive_their_credit`] | I5 |

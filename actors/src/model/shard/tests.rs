@@ -4,6 +4,10 @@ fn cursor(n: u64) -> Cursor {
     Cursor::new(&format!("c{n}")).expect("printable")
 }
 
+fn resume(at: u64, instead: bool) -> Resume {
+    Resume { cursor: cursor(at), instead }
+}
+
 fn machine() -> ShardMachine {
     ShardMachine::new(PullPace::new(Duration::from_secs(1), 1000), 64 << 20, None)
 }
@@ -48,13 +52,27 @@ fn without_a_checkpoint_reading_begins_at_the_oldest_log() {
 #[test]
 fn a_group_made_anew_goes_on_from_our_own_position() {
     let now = Instant::now();
-    let mut shard = ShardMachine::new(PullPace::new(Duration::from_secs(1), 10), 1 << 20, Some(cursor(9)));
+    let mut shard = ShardMachine::new(PullPace::new(Duration::from_secs(1), 10), 1 << 20, Some(resume(9, false)));
     shard.next(now);
     shard.checkpoint(None);
     assert!(matches!(shard.next(now), Next::Start(Job::Pull { cursor: c, .. }) if c == cursor(9)));
     // Else a shard without new logs would stay without checkpoint, and the next process would begin at its oldest.
     let ready = shard.take_ready().expect("the new group has to learn it");
     assert_eq!((ready.position.cursor, ready.even_if_unchanged), (cursor(9), true));
+}
+
+/// A process that came after the deletion took the group for a new one, whose start is the end of what is there.
+#[test]
+fn l6_somebody_elses_start_position_takes_nothing_from_us() {
+    let now = Instant::now();
+    for (instead, at) in [(false, 100), (true, 50)] {
+        let pace = PullPace::new(Duration::from_secs(1), 10);
+        let mut shard = ShardMachine::new(pace, 1 << 20, Some(resume(50, instead)));
+        shard.next(now);
+        shard.checkpoint(Some(cursor(100)));
+        assert!(matches!(shard.next(now), Next::Start(Job::Pull { cursor: c, .. }) if c == cursor(at)));
+        assert_eq!(shard.take_ready().map(|ready| ready.position.cursor), instead.then(|| cursor(50)));
+    }
 }
 
 #[test]

@@ -58,6 +58,10 @@ pub(super) enum Defect {
     SeesNoCheckpoint,
     /// Answers an expired cursor with the oldest logs.
     HidesExpiry,
+    /// Takes a group that was deleted for a lease that was lost.
+    IgnoresDeletion,
+    /// Does not tell which shards there are.
+    HidesShards,
 }
 
 pub(super) fn broken(defect: Defect) -> Mutation {
@@ -129,6 +133,9 @@ impl HubLayer for Broken {
                 }
                 Ok(Err(error)) if defect == Defect::IgnoresTheLoss && error.code().is_some() => Ok(believed),
                 Ok(Err(error)) if defect == Defect::IgnoresSilence && error.code().is_none() => Ok(believed),
+                Ok(Err(error)) if defect == Defect::IgnoresDeletion && error.code_is("ConsumerGroupNotExist") => {
+                    Err(refused(400, "NotExistConsumerWithBody"))
+                }
                 Ok(Err(error)) => Err(error),
                 Err(_) => Ok(believed),
             }
@@ -311,6 +318,56 @@ fn l6_a_start_position_is_committed_over_a_checkpoint() {
         plan.steps.push(Step { at: Duration::from_secs(30), what: What::Crash(0) });
         plan.steps.push(Step { at: Duration::from_secs(40), what: What::Start(0) });
         plan.steps.sort_by_key(|step| step.at);
+        plan
+    });
+}
+
+/// The receiver is down when somebody deletes the group. A process that starts after that begins at the end.
+#[test]
+fn l6_a_deleted_group_is_taken_for_a_lost_lease() {
+    is_noticed(&["I8", "I9"], &broken(Defect::IgnoresDeletion), |seed| {
+        let mut plan = Plan::healthy(seed);
+        plan.forwarders = 2;
+        plan.settings.start = StartPosition::End;
+        let put = || What::Put { groups: 10, logs: 1, length: 20 };
+        plan.steps = at_seconds([
+            (0, What::Crash(1)),
+            (10, put()),
+            (20, receiver_is_down(Duration::from_secs(25))),
+            (20, What::EndConnections(Ending::Fin)),
+            (21, put()),
+            (30, What::DeleteGroup),
+            (37, What::Start(1)),
+        ]);
+        plan.heals_at = Duration::from_secs(45);
+        plan
+    });
+}
+
+fn at_seconds<const N: usize>(steps: [(u64, What); N]) -> Vec<Step> {
+    steps.map(|(at, what)| Step { at: Duration::from_secs(at), what }).into()
+}
+
+fn receiver_is_down(lasting: Duration) -> What {
+    What::Receiver(Behaviour { dialing: Dialing::Refuse, ..Behaviour::healthy() }, lasting)
+}
+
+/// A shard expires while the receiver is down for longer than a transfer may take.
+#[test]
+fn l7_an_expired_shard_is_taken_for_one_in_transfer() {
+    is_noticed(&["I8", "I9"], &broken(Defect::HidesShards), |seed| {
+        let mut plan = Plan::healthy(seed);
+        (plan.shards, plan.forwarders, plan.retention) = (1, 1, Some(Duration::from_secs(10)));
+        (plan.settings.formatter_mailbox, plan.settings.max_log_groups) = (2, 1);
+        let put = || What::Put { groups: 10, logs: 1, length: 20 };
+        plan.steps = at_seconds([
+            (0, put()),
+            (10, receiver_is_down(Duration::from_secs(50))),
+            (10, What::EndConnections(Ending::Fin)),
+            (11, put()),
+            (12, What::Split(0)),
+        ]);
+        plan.heals_at = Duration::from_secs(60);
         plan
     });
 }
