@@ -83,6 +83,8 @@ counters! {
     panics,
     /// Data messages that found a full mailbox; a defect if not 0 (I6).
     full_mailboxes,
+    /// Tickets that came home once more; a defect if not 0 (I4).
+    settled_twice,
 }
 
 /// A number that only grows.

@@ -6,7 +6,7 @@
 mod pull;
 mod set_aside;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -67,7 +67,9 @@ pub struct ShardFetcher {
     shard_ended: Recipient<ShardEnded>,
     /// Our own address, for tickets; known once started.
     report_to: Option<Recipient<BatchSettled>>,
-    job: Option<SpawnHandle>,
+    /// The job under way, with its number.
+    job: Option<(u64, SpawnHandle)>,
+    jobs: u64,
     timer: Option<SpawnHandle>,
     /// Of this shard alone.
     troubles: Troubles,
@@ -76,6 +78,8 @@ pub struct ShardFetcher {
     counters: Arc<Counters>,
     events: EventSink,
     gaps: Vec<(Sequence, Gap)>,
+    /// Tickets that have not come home.
+    out: BTreeSet<Sequence>,
     /// Of bodies that were handed on in this generation.
     unconfirmed: BTreeMap<Sequence, Unconfirmed>,
     dead_letter: Option<Rc<dyn DeadLetter>>,
@@ -163,12 +167,14 @@ impl ShardFetcher {
             shard_ended: parts.shard_ended,
             report_to: None,
             job: None,
+            jobs: 0,
             timer: None,
             troubles: Troubles::new(log.clone(), parts.events.clone()),
             sls_troubles: parts.troubles.of(parts.shard),
             counters: parts.counters,
             events: parts.events,
             gaps: Vec::new(),
+            out: BTreeSet::new(),
             unconfirmed: BTreeMap::new(),
             dead_letter: parts.dead_letter,
             refusals: BTreeMap::new(),
@@ -208,7 +214,7 @@ impl ShardFetcher {
             ctx.cancel_future(timer);
         }
         if !self.machine.has_job()
-            && let Some(job) = self.job.take()
+            && let Some((_, job)) = self.job.take()
         {
             ctx.cancel_future(job);
         }
@@ -281,11 +287,16 @@ impl ShardFetcher {
                 }
             }
         };
-        self.job = Some(ctx.spawn(running.into_actor(self).map(|outcome, act, ctx| {
-            act.job = None;
-            act.job_ended(outcome);
-            act.work(ctx);
-        })));
+        self.jobs += 1;
+        let number = self.jobs;
+        let running = ctx.spawn(running.into_actor(self).map(move |outcome, act, ctx| {
+            // actix fact 23: one that was cancelled by a message may still come to its end.
+            if act.job.take_if(|(current, _)| *current == number).is_some() {
+                act.job_ended(outcome);
+                act.work(ctx);
+            }
+        }));
+        self.job = Some((number, running));
     }
 
     fn job_ended(&mut self, outcome: JobOutcome) {
@@ -326,8 +337,9 @@ impl ShardFetcher {
         let at = now();
         match error.class() {
             ErrorClass::InvalidCursor => {
-                self.machine.cursor_invalid();
-                return Verdict::Drop;
+                if self.machine.cursor_invalid(at, self.jitter.f64()) {
+                    return Verdict::Drop;
+                }
             }
             ErrorClass::ShardGone => return self.machine.shard_gone(),
             ErrorClass::SlowDown(at_least) => {
@@ -394,6 +406,7 @@ impl ShardFetcher {
         let numbers = (self.shard, self.epoch, generation, sequence);
         let ticket = Ticket::new(numbers, self.failed_from.clone(), report_to, batch);
         self.counters.batches.add(1);
+        self.out.insert(sequence);
         // Never full: each batch has a credit, and there are as many as the mailbox holds (I6). Anything else drops the
         // ticket, so the batch fails and is pulled again.
         if let Err(actix::prelude::SendError::Full(_)) = self.formatter.try_send(FormatBatch { from, content, ticket })
@@ -421,6 +434,10 @@ impl ShardFetcher {
     }
 
     fn settled(&mut self, settled: &BatchSettled) {
+        if !self.out.remove(&settled.sequence) {
+            // I4: numbers are never used again, so this is a defect, and changes nothing.
+            return self.counters.settled_twice.add(1);
+        }
         match &settled.outcome {
             Outcome::Delivered { logs, refused } => {
                 if refused.is_empty() {
@@ -481,24 +498,31 @@ impl ShardFetcher {
                 warn!(self.log, "SLS does not have the logs any more that the receiver does not take: {}", error);
                 false
             }
+            SetAside::Unreadable(what) if self.machine.aside_unreadable(at) => {
+                warn!(self.log, "the logs that the receiver does not take cannot be read: {}", what);
+                false
+            }
+            SetAside::Unreadable(what) => return self.not_set_aside(Code::BadBody, what),
             SetAside::OtherLogs(what) => {
                 let what = format!("shard {}: {what}; pulled again", self.shard);
                 self.troubles.report(at, Code::BadBody, &what);
                 self.refusals.remove(&sequence);
                 return self.machine.set_aside(at, sequence, false, jitter);
             }
-            SetAside::Failed(code, what) => {
-                let what = format!("logs cannot be set aside, and nothing more is read before: {what}");
-                self.sls_troubles.report(at, *code, &what);
-                return self.machine.not_set_aside(at, jitter);
-            }
+            SetAside::Failed(code, what) => return self.not_set_aside(*code, what),
         };
-        self.sls_troubles.recovered(at, &[Code::DeadLetterFull, Code::DeadLetterUnwritable]);
+        self.sls_troubles.recovered(at, &[Code::DeadLetterFull, Code::DeadLetterUnwritable, Code::BadBody]);
         if let Some(refusals) = self.refusals.remove(&sequence) {
             self.tell_set_aside(&refusals, kept);
         }
         self.unconfirmed.remove(&sequence);
         self.machine.set_aside(at, sequence, true, jitter);
+    }
+
+    fn not_set_aside(&mut self, code: Code, what: &str) {
+        let what = format!("logs cannot be set aside, and nothing more is read before: {what}");
+        self.sls_troubles.report(now(), code, &what);
+        self.machine.not_set_aside(now(), self.jitter.f64());
     }
 
     fn tell_set_aside(&self, refusals: &Refusals, kept: bool) {

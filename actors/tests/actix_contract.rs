@@ -602,3 +602,23 @@ fn fact_22_virtual_time_is_per_arbiter() {
         elsewhere.stop();
     });
 }
+
+#[test]
+fn fact_23_a_future_that_a_message_cancels_may_still_come_to_its_end() {
+    paused(async {
+        let seen = Seen::default();
+        let record = seen.clone();
+        let (end, ends) = oneshot::channel();
+        let addr = Scripted::create(|ctx| {
+            let future = async move { drop(ends.await) };
+            let handle = ctx.spawn(future.into_actor_dyn().map(move |(), _, _| record.borrow_mut().push(1)));
+            Scripted::new(move |_, ctx| assert!(ctx.cancel_future(handle)))
+        });
+        settle().await;
+        // Both come before the actor has its turn.
+        end.send(()).unwrap();
+        addr.do_send(Note(0));
+        settle().await;
+        assert_eq!(*seen.borrow(), [1]);
+    });
+}

@@ -45,6 +45,8 @@ pub(super) enum SetAside {
     Expired(SlsError),
     /// The batch is not what it was when it was sent.
     OtherLogs(String),
+    /// A body cannot be read.
+    Unreadable(String),
     /// To be tried again.
     Failed(Code, String),
 }
@@ -69,7 +71,11 @@ impl SettingAside {
             let Some(next) = head.next_cursor.clone().filter(|next| *next != at) else {
                 return odd("an answer did not move the cursor");
             };
-            if head.count == 0 || head.count > left || head.raw_size > MAX_RAW_SIZE {
+            if head.count == 0 {
+                at = next;
+                continue;
+            }
+            if head.count > left || head.raw_size > MAX_RAW_SIZE {
                 return odd("the log groups of a batch to be set aside are not answered as before");
             }
             let Some((bytes, credit)) = body else {
@@ -97,7 +103,7 @@ impl SettingAside {
                 Err(KeepError::OtherLogs(what)) => return SetAside::OtherLogs(what),
                 Err(KeepError::Full(what)) => return SetAside::Failed(Code::DeadLetterFull, what),
                 Err(KeepError::Unwritable(what)) => return SetAside::Failed(Code::DeadLetterUnwritable, what),
-                Err(KeepError::BadBody(what)) => return SetAside::Failed(Code::BadBody, what),
+                Err(KeepError::BadBody(what)) => return SetAside::Unreadable(what),
             }
             at = next;
         }

@@ -1,11 +1,13 @@
 //! Batches of which the receiver does not take some logs: these are set aside before anything more is pulled.
 //!
 //! Such a batch is delivered but for the logs that its gap records name. It stays unsettled until they are in the dead
-//! letter, in its turn; a dead letter that does not take them is asked again with growing pauses, for ever.
+//! letter, in its turn; a dead letter that does not take them is asked again with growing pauses, for ever. Only a body
+//! that cannot be read is given up, as one that cannot be rendered (rule O2): its gap records are confirmed already.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::bad_body::{ENOUGH, GIVE_UP_AFTER};
 use super::ids::Sequence;
 
 /// The batches of one shard that wait to be set aside, of one generation.
@@ -15,6 +17,8 @@ pub struct Asides {
     waiting: VecDeque<Sequence>,
     rest_until: Option<Instant>,
     failures: u32,
+    /// How often the body could not be read, and since when.
+    unread: Option<(u32, Instant)>,
 }
 
 /// First and longest pause after the dead letter did not take a log.
@@ -34,7 +38,7 @@ impl Asides {
 
     /// The batch is settled, or will be pulled again; whether it waited.
     pub fn done(&mut self, sequence: Sequence) -> bool {
-        (self.failures, self.rest_until) = (0, None);
+        (self.failures, self.rest_until, self.unread) = (0, None, None);
         let before = self.waiting.len();
         self.waiting.retain(|waiting| *waiting != sequence);
         self.waiting.len() < before
@@ -45,6 +49,13 @@ impl Asides {
         let rest = RETRY.0.saturating_mul(1 << self.failures.min(16)).min(RETRY.1);
         self.failures = self.failures.saturating_add(1);
         self.rest_until = Some(now + rest.mul_f64(1.0 + jitter.clamp(0.0, 1.0) / 4.0));
+    }
+
+    /// The body of the batch in hand could not be read; whether that is so often and for so long that it is given up.
+    pub fn unreadable(&mut self, now: Instant) -> bool {
+        let (failures, since) = self.unread.map_or((1, now), |(failures, since)| (failures + 1, since));
+        self.unread = Some((failures, since));
+        failures >= ENOUGH && now.saturating_duration_since(since) >= GIVE_UP_AFTER
     }
 
     /// A batch has failed, and what lies behind it is pulled again: takes out those that are part of it.
@@ -74,6 +85,20 @@ mod tests {
         assert_eq!((&pauses[..7], pauses[19]), (&[1, 2, 4, 8, 16, 32, 60][..], 60));
         assert!(asides.done(Sequence(3)));
         assert_eq!(asides.next(now), None);
+    }
+
+    #[test]
+    fn a_body_is_given_up_that_cannot_be_read_three_times_and_for_a_minute() {
+        let (mut asides, start) = (Asides::default(), Instant::now());
+        let at = |second| start + Duration::from_secs(second);
+        asides.push(Sequence(3));
+        assert_eq!([0, 1, 3, 59, 60].map(|second| asides.unreadable(at(second))), [false, false, false, false, true]);
+        asides.done(Sequence(3));
+        assert_eq!(
+            [70, 200, 201].map(|second| asides.unreadable(at(second))),
+            [false, false, true],
+            "of another batch"
+        );
     }
 
     #[test]

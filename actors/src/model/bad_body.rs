@@ -42,7 +42,7 @@ pub struct BadBody {
 }
 
 /// Failures after which something else is tried.
-const ENOUGH: u32 = 3;
+pub(super) const ENOUGH: u32 = 3;
 /// A log group is not given up sooner than this after its first failure.
 pub const GIVE_UP_AFTER: Duration = Duration::from_secs(60);
 

@@ -374,8 +374,8 @@ impl ShardMachine {
         self.rest(now, rest);
     }
 
-    /// SLS refused the cursor.
-    pub fn cursor_invalid(&mut self) {
+    /// SLS refused the cursor; whether it was one to read at. Any other request is repeated after a rest.
+    pub fn cursor_invalid(&mut self, now: Instant, jitter: f64) -> bool {
         self.job = None;
         let Stage::Reading { cursor } = &self.stage else {
             self.rest_after_failure(now, jitter);
@@ -453,6 +453,12 @@ impl ShardMachine {
     pub fn not_set_aside(&mut self, now: Instant, jitter: f64) {
         self.job = None;
         self.asides.failed(now, jitter);
+    }
+
+    /// The batch's body could not be read when it was to be set aside; whether it is given up, which is for
+    /// [`ShardMachine::set_aside`] to say, or tried again.
+    pub fn aside_unreadable(&mut self, now: Instant) -> bool {
+        self.asides.unreadable(now)
     }
 
     /// ListShards, sent at `listed_at`, said that the shard is read-only.

@@ -220,6 +220,9 @@ impl Checker {
         if counters.full_mailboxes > 0 {
             inner.violated(format!("I6: {} data messages found a full mailbox", counters.full_mailboxes));
         }
+        if counters.settled_twice > 0 {
+            inner.violated(format!("I4: {} tickets have settled twice", counters.settled_twice));
+        }
         let (issued, settled) = (counters.batches, counters.batches_delivered + counters.batches_failed);
         if settled > issued || kept_all && settled < issued {
             inner.violated(format!("I4: {settled} tickets have settled, of {issued}"));

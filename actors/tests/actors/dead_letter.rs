@@ -1,19 +1,24 @@
 //! The ShardFetcher and the logs that the receiver does not take: into the dead letter, or nothing is committed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use sls_syslog_actors::event::{Code, ForwarderEvent};
 use sls_syslog_actors::loghub::{Limits, Route};
 use sls_syslog_actors::messages::*;
+use sls_syslog_actors::model::cursor::Cursor;
+use sls_syslog_actors::model::ids::ShardId;
+use sls_syslog_actors::ports::{LogHub, PullReply};
 use sls_syslog_actors::testing::dead_letter::{InMemoryDeadLetter, KeepFault};
 use sls_syslog_actors::testing::hub::{BodyFault, Fault, InMemoryHub, Operation};
+use sls_syslog_actors::testing::layers::{Answer, HubLayer, Layered};
 use sls_syslog_actors::testing::runtime::run;
 use sls_syslog_actors::ticket::{FailReason, Ticket};
 use sls_syslog_actors::wire::dead_letter::Text;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::fetcher::{Rig, Setup};
+use crate::fetcher::{Layer, Rig, Setup};
 use crate::tools::*;
 
 /// Three log groups of two logs each, numbered from 0; answers the cursors before each and after the last.
@@ -200,6 +205,105 @@ fn logs_that_sls_has_forgotten_are_named_by_their_gap_records_alone() {
         assert!(dead_letter.kept().is_empty());
         assert_eq!(rig.counters.snapshot().logs_set_aside, 1);
         rig.abandon().await;
+    });
+}
+
+/// A body that the formatter could read and the dead letter cannot would hold its shard for ever.
+#[test]
+fn a_body_that_cannot_be_read_again_is_named_by_its_gap_records_alone() {
+    run(async {
+        let (hub, cursors) = hub();
+        let (mut rig, dead_letter) = rig(&hub, 3);
+        let ticket = rig.ticket().await;
+        hub.on_call(|_, operation| match operation {
+            Operation::PullLogs { .. } => Fault::body(BodyFault::Corrupt),
+            _ => Fault::default(),
+        });
+        refuse(ticket, 6, &[1]);
+        trouble(&mut rig, Code::BadBody).await;
+        rig.ready.nothing_for(seconds(55)).await;
+        assert_eq!(rig.ready.next().await.cursor.as_str(), cursors[3]);
+        assert_eq!(set_aside_event(&mut rig).await, (vec![1], false));
+        assert!(dead_letter.kept().is_empty());
+        assert_eq!(rig.counters.snapshot().logs_set_aside, 1);
+        rig.abandon().await;
+    });
+}
+
+/// Waits with each answer to a pull until it is let through, and may make one of them empty.
+struct Gate {
+    below: Rc<dyn LogHub>,
+    turns: Rc<Semaphore>,
+    pulls: Cell<u32>,
+    empty: u32,
+}
+
+impl HubLayer for Gate {
+    fn below(&self) -> &Rc<dyn LogHub> {
+        &self.below
+    }
+
+    fn pull_logs(&self, shard: ShardId, cursor: &Cursor, count: u32) -> Answer<PullReply> {
+        let (request, turns) = (self.below.pull_logs(shard, cursor, count), Rc::clone(&self.turns));
+        self.pulls.set(self.pulls.get() + 1);
+        let is_empty = self.pulls.get() == self.empty;
+        let empty = is_empty.then(|| Cursor::new(cursor.as_str().trim_end_matches('=')));
+        Box::pin(async move {
+            let mut reply = request.await?;
+            turns.acquire().await.expect("never closed").forget();
+            if let Some(next) = empty {
+                // The same place by another name: SLS has moved the cursor, and the log groups lie behind it.
+                (reply.head.count, reply.head.raw_size, reply.head.next_cursor) = (0, 0, next);
+            }
+            Ok(reply)
+        })
+    }
+}
+
+fn gated(hub: &InMemoryHub, empty: u32) -> (Rig, InMemoryDeadLetter, Rc<Semaphore>) {
+    let (dead_letter, turns) = (InMemoryDeadLetter::default(), Rc::new(Semaphore::new(1)));
+    let open = Rc::clone(&turns);
+    let layer: Layer = Box::new(move |below| Rc::new(Layered(Gate { below, turns: open, pulls: Cell::new(0), empty })));
+    let setup =
+        Setup { max_log_groups: 1, layer: Some(layer), dead_letter: Some(dead_letter.clone()), ..Setup::default() };
+    (Rig::new(hub, setup), dead_letter, turns)
+}
+
+/// O3: SLS may answer with nothing but a new cursor, also when it is asked for what it has given before.
+#[test]
+fn o3_an_empty_answer_with_a_moved_cursor_is_looked_behind() {
+    run(async {
+        let (hub, cursors) = hub();
+        // The second one is under way when the first one's batch comes home.
+        let (mut rig, dead_letter, turns) = gated(&hub, 3);
+        refuse(rig.ticket().await, 2, &[1]);
+        settle().await;
+        turns.add_permits(100);
+        assert_eq!(rig.ready.next().await.cursor.as_str(), cursors[1]);
+        assert_eq!(kept(&dead_letter), [(1, "1".to_owned())]);
+        rig.abandon().await;
+    });
+}
+
+/// The answer to a pull comes in the moment in which the shard is to be drained and has something to set aside: a pull
+/// that is dropped, and no reason to set aside twice.
+#[test]
+fn a_pull_that_ends_when_it_is_dropped_starts_nothing() {
+    run(async {
+        let (hub, cursors) = hub();
+        let (mut rig, dead_letter, turns) = gated(&hub, 0);
+        refuse(rig.ticket().await, 2, &[1]);
+        settle().await;
+        assert_eq!(dead_letter.attempts(), 0, "a pull is under way");
+        dead_letter.fail_next(KeepFault::Slow(seconds(5)));
+        rig.command(ShardCommand::Drain { deadline: Instant::now() + seconds(25) });
+        turns.add_permits(1);
+        settle().await;
+        turns.add_permits(100);
+        assert_eq!(rig.ended.next().await.how, ShardEnd::Stopped);
+        assert_eq!(rig.ready.next().await.cursor.as_str(), cursors[1]);
+        assert_eq!((dead_letter.attempts(), kept(&dead_letter)), (1, vec![(1, "1".to_owned())]));
+        assert!(rig.formatter.try_next().is_none(), "what came too late is not sent");
     });
 }
 

@@ -14,7 +14,7 @@ use sls_syslog_actors::loghub::{GroupSettings, Limits};
 use sls_syslog_actors::messages::*;
 use sls_syslog_actors::model::bad_body::BadBody;
 use sls_syslog_actors::model::ids::{Epoch, Generation, Sequence};
-use sls_syslog_actors::ports::DeadLetter;
+use sls_syslog_actors::ports::{DeadLetter, LogHub};
 use sls_syslog_actors::testing::dead_letter::InMemoryDeadLetter;
 use sls_syslog_actors::testing::hub::{BodyFault, Fault, InMemoryHub, Operation};
 use sls_syslog_actors::testing::probe::{Probed, jammed, probe};
@@ -41,17 +41,22 @@ pub struct Rig {
     pub events: Probed<ForwarderEvent>,
 }
 
+/// Lies over a client of SLS.
+pub type Layer = Box<dyn FnOnce(Rc<dyn LogHub>) -> Rc<dyn LogHub>>;
+
 /// What differs from test to test.
 pub struct Setup {
     pub max_log_groups: u32,
     pub batches: usize,
     pub formatter: Option<Recipient<FormatBatch>>,
     pub dead_letter: Option<InMemoryDeadLetter>,
+    /// Lies over the client of SLS.
+    pub layer: Option<Layer>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { max_log_groups: 1, batches: 8, formatter: None, dead_letter: None }
+        Self { max_log_groups: 1, batches: 8, formatter: None, dead_letter: None, layer: None }
     }
 }
 
@@ -77,7 +82,10 @@ impl Rig {
             resume: None,
             mailbox: 16,
             source: Arc::new(source),
-            hub: hub.client("group", "me"),
+            hub: match setup.layer {
+                Some(layer) => layer(hub.client("group", "me")),
+                None => hub.client("group", "me"),
+            },
             batches: batches.clone(),
             budget: budget.clone(),
             dead_letter: setup.dead_letter.map(|dead_letter| Rc::new(dead_letter) as Rc<dyn DeadLetter>),
@@ -326,10 +334,49 @@ fn i4_a_second_settlement_changes_nothing() {
         let b = rig.ticket().await;
         rig.fetcher.do_send(forged);
         rig.ready.nothing_for(seconds(10)).await;
+        assert_eq!(rig.counters.snapshot().settled_twice, 2);
         b.delivered(1);
         assert_eq!(rig.ready.next().await.cursor.as_str(), cursors[2]);
+        let counters = rig.counters.snapshot();
+        assert_eq!(counters.batches, counters.batches_delivered + counters.batches_failed, "each once");
         rig.abandon().await;
     });
+}
+
+/// SLS refuses the cursor of a request that has none. It is repeated, but not as fast as it is refused.
+#[test]
+fn a_refused_cursor_that_nobody_sent_is_no_flood_of_requests() {
+    for concerns in
+        [(|operation| matches!(operation, Operation::GetCheckpoint { .. })) as fn(&Operation) -> bool, |operation| {
+            matches!(operation, Operation::GetCursor { .. })
+        }]
+    {
+        run(async move {
+            let (hub, _) = hub_with(1);
+            let asked = Rc::new(RefCell::new(0));
+            let count = Rc::clone(&asked);
+            hub.on_call(move |_, operation| {
+                if !concerns(operation) {
+                    return Fault::default();
+                }
+                *count.borrow_mut() += 1;
+                assert!(*count.borrow() < 1000, "a flood");
+                Fault::refused(400, "InvalidCursor", "for a test")
+            });
+            let mut rig = Rig::new(&hub, Setup::default());
+            tokio::time::sleep(seconds(600)).await;
+            assert!((10..1000).contains(&*asked.borrow()), "{} in ten minutes", asked.borrow());
+            loop {
+                if let ForwarderEvent::Trouble { .. } = rig.events.next().await {
+                    break;
+                }
+            }
+            hub.heal();
+            rig.ticket().await.delivered(1);
+            rig.ready.next().await;
+            rig.abandon().await;
+        });
+    }
 }
 
 /// A formatter whose mailbox is full cannot be: but if it were, the batch would be pulled again, and be counted.

@@ -153,7 +153,7 @@ fn l5_the_end_of_a_read_only_shard_is_committed_once_and_again_after_ten_minutes
 fn l7_an_expired_cursor_goes_on_at_the_oldest_log_behind_a_gap_record() {
     let now = Instant::now();
     let mut shard = reading(1, now);
-    shard.cursor_invalid();
+    shard.cursor_invalid(now, 0.0);
     assert_eq!(shard.next(now), Next::Start(Job::OldestCursor));
     let Verdict::Gap(generation, sequence, gap) = shard.oldest_cursor(now, cursor(8), 0.0) else { panic!("no gap") };
     assert_eq!((gap.from, gap.to), (cursor(1), cursor(8)));
@@ -226,11 +226,11 @@ fn m2_one_log_group_beyond_the_largest_size_is_a_gap() {
 fn l7_a_refused_oldest_cursor_is_an_error_and_no_flood_of_gaps() {
     let now = Instant::now();
     let mut shard = reading(1, now);
-    shard.cursor_invalid();
+    shard.cursor_invalid(now, 0.0);
     assert_eq!(shard.next(now), Next::Start(Job::OldestCursor));
     assert!(matches!(shard.oldest_cursor(now, cursor(8), 0.0), Verdict::Gap(..)));
     assert!(matches!(shard.next(now), Next::Start(Job::Pull { .. })));
-    shard.cursor_invalid();
+    shard.cursor_invalid(now, 0.0);
     assert_eq!(shard.next(now), Next::Start(Job::OldestCursor));
     assert!(matches!(shard.oldest_cursor(now, cursor(8), 0.0), Verdict::Odd(_)));
     assert!(matches!(shard.next(now), Next::Wait(Some(until)) if until > now));
@@ -434,7 +434,7 @@ fn a_batch_that_is_not_what_it_was_is_pulled_again() {
 fn a_refused_gap_record_has_no_logs_to_set_aside() {
     let now = Instant::now();
     let mut shard = reading(1, now);
-    shard.cursor_invalid();
+    shard.cursor_invalid(now, 0.0);
     shard.next(now);
     let Verdict::Gap(generation, sequence, _) = shard.oldest_cursor(now, cursor(8), 0.0) else { panic!("no gap") };
     assert!(!shard.refused(now, generation, sequence, 0.0));
