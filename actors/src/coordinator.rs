@@ -12,6 +12,7 @@ mod summary;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use actix::{
@@ -82,6 +83,7 @@ pub struct Coordinator {
     counters: Arc<Counters>,
     events: EventSink,
     log: Logger,
+    beats: Arc<AtomicU64>,
     ended: Option<oneshot::Sender<Result<(), ForwarderError>>>,
     timer: Option<SpawnHandle>,
 }
@@ -102,6 +104,8 @@ pub struct CoordinatorParts {
     pub events: EventSink,
     /// Logger.
     pub log: Logger,
+    /// Bumped once a second at least, as a sign of life (rule L9).
+    pub beats: Arc<AtomicU64>,
     /// Resolved when nothing is held any more, or when the start failed; dropped by a panic.
     pub ended: oneshot::Sender<Result<(), ForwarderError>>,
 }
@@ -150,6 +154,7 @@ impl Coordinator {
             counters: parts.counters,
             events: parts.events,
             log,
+            beats: parts.beats,
             ended: Some(parts.ended),
             timer: None,
         }
@@ -194,6 +199,7 @@ impl Coordinator {
     /// Does what is due and arms the timer for what comes next.
     fn work(&mut self, ctx: &mut Context<Self>) {
         let at = now();
+        self.beats.fetch_add(1, Ordering::Relaxed);
         let decisions = self.leases.tick(at);
         self.carry_out(decisions, ctx);
         self.drain_omitted(|omitted| at >= omitted.decide_by());

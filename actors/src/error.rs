@@ -29,6 +29,11 @@ pub enum ForwarderError {
         /// Which.
         worker: usize,
     },
+    /// The Coordinator has done nothing for half a minute: nobody renews the leases any more (rule L9).
+    #[error(
+        "the coordinator hangs; heartbeats have stopped, so its shards go to other consumers and are not read any more"
+    )]
+    CoordinatorHung,
     /// A worker thread could not be started.
     #[error("cannot start a worker thread: {0}")]
     Thread(String),
@@ -40,7 +45,7 @@ impl ForwarderError {
         match self {
             Self::Refused { code, .. } => Some(*code),
             Self::Panicked { .. } => Some(Code::Panic),
-            Self::WorkerHung { .. } => Some(Code::WorkerHung),
+            Self::WorkerHung { .. } | Self::CoordinatorHung => Some(Code::WorkerHung),
             Self::Settings(_) | Self::Thread(_) => None,
         }
     }

@@ -118,7 +118,7 @@ codes! {
     Quota = "quota",
     /// An actor ended by a panic.
     Panic = "panic",
-    /// A worker does nothing any more; the forwarder has ended.
+    /// A worker, or the Coordinator, does nothing any more; the forwarder has ended.
     WorkerHung = "worker-hung",
 }
 

@@ -169,13 +169,25 @@ impl ForwarderBuilder {
 
         look_at_dead_letter(&config, &log);
         let (coordinator_ended, ended) = oneshot::channel();
+        let coordinator_beats = Arc::new(AtomicU64::new(0));
         let coordinator = placement.on_coordinator({
             let (config, ports, log) = (Arc::clone(&config), Arc::clone(&ports), log.clone());
             let (counters, events) = (Arc::clone(&counters), self.events.clone());
+            let beats = Arc::clone(&coordinator_beats);
             move |_| {
                 let (hub, heartbeats) = (ports.log_hub(), ports.log_hub());
                 let ended = coordinator_ended;
-                Coordinator::new(CoordinatorParts { config, hub, heartbeats, level, counters, events, log, ended })
+                Coordinator::new(CoordinatorParts {
+                    config,
+                    hub,
+                    heartbeats,
+                    level,
+                    counters,
+                    events,
+                    log,
+                    beats,
+                    ended,
+                })
             }
         });
         let handle = CoordinatorHandle {
@@ -206,6 +218,7 @@ impl ForwarderBuilder {
                 coordinator: handle.clone(),
                 log: log.clone(),
                 beats: Arc::clone(&beats),
+                coordinator_beats: Arc::clone(&coordinator_beats),
                 ended: worker_ended,
             };
             let pipeline = placement.on_worker(worker, move |_| Pipeline::new(parts));
@@ -286,7 +299,7 @@ struct Running {
     coordinator: Addr<Coordinator>,
     coordinator_ended: oneshot::Receiver<Result<(), ForwarderError>>,
     pipelines: Vec<Addr<Pipeline>>,
-    workers_ended: Vec<oneshot::Receiver<()>>,
+    workers_ended: Vec<oneshot::Receiver<Result<(), ForwarderError>>>,
     placement: Placement,
     counters: Arc<Counters>,
     events: EventSink,
@@ -301,15 +314,15 @@ impl Running {
             outcome = &mut self.coordinator_ended => {
                 (outcome.unwrap_or_else(|_| Err(self.panicked(&ActorName::Coordinator))), None)
             }
-            (_, worker, _) = select_all(&mut workers_ended) => {
-                (Err(self.panicked(&ActorName::Pipeline { worker })), Some(worker))
+            (outcome, worker, _) = select_all(&mut workers_ended) => {
+                (outcome.unwrap_or_else(|_| Err(self.panicked(&ActorName::Pipeline { worker }))), Some(worker))
             }
         };
         if gone.is_some() {
             // Nobody is left to replace what ends there: the shards go to others.
             self.coordinator.do_send(StopForwarder { within: Duration::ZERO });
         }
-        if let Err(hung @ ForwarderError::WorkerHung { .. }) = &outcome {
+        if let Err(hung @ (ForwarderError::WorkerHung { .. } | ForwarderError::CoordinatorHung)) = &outcome {
             // Its thread cannot be joined. What it is told now it does when it ever goes on: to end.
             self.tell(hung);
             self.close_pipelines(Instant::now());
@@ -323,7 +336,7 @@ impl Running {
         for (worker, ended) in workers_ended.into_iter().enumerate().filter(|(worker, _)| Some(*worker) != gone) {
             // The time for closing, and a little for the end itself; an arbiter that hangs is left behind.
             match tokio::time::timeout_at(deadline + Duration::from_secs(2), ended).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(ended)) => outcome = outcome.and(ended),
                 Ok(Err(_)) => {
                     let panicked = self.panicked(&ActorName::Pipeline { worker });
                     outcome = outcome.and(Err(panicked));

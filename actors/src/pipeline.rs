@@ -19,6 +19,7 @@ use crate::config::{ForwarderConfig, SourceConfig};
 use crate::connection::{ConnectionParts, GapFacts, SharedPace, SyslogConnection};
 use crate::counters::Counters;
 use crate::credit::{ByteBudget, Credits};
+use crate::error::ForwarderError;
 use crate::event::Code;
 use crate::fetcher::{FetcherParts, ShardFetcher};
 use crate::formatter::{ConnectionHandle, Formatter, FormatterParts};
@@ -29,6 +30,7 @@ use crate::messages::{
 };
 use crate::model::ids::{Epoch, ShardId};
 use crate::model::restart::Restarts;
+use crate::model::watchdog::Watchdog;
 use crate::ports::{DeadLetter, LogHub, WorkerPorts};
 use crate::trouble::{EventSink, ShardTroubles, seconds, tell_panic};
 use crate::watch::{ActorName, ExitGuard};
@@ -60,8 +62,10 @@ pub struct PipelineParts {
     pub log: Logger,
     /// Bumped once a second, as a sign of life (rule L9).
     pub beats: Arc<AtomicU64>,
-    /// Resolved when everything of this worker has ended; dropped by a panic.
-    pub ended: oneshot::Sender<()>,
+    /// The Coordinator's sign of life.
+    pub coordinator_beats: Arc<AtomicU64>,
+    /// Resolved when everything of this worker has ended, or cannot go on; dropped by a panic.
+    pub ended: oneshot::Sender<Result<(), ForwarderError>>,
 }
 
 /// An application's output in place of actors of ours. Like any connection it is reached by one handle per producer.
@@ -105,7 +109,7 @@ pub struct CoordinatorHandle {
 /// - **mailbox**: control messages only
 /// - **in**: `StartShard`, `OpenConnection`, `ActorEnded`, `ClosePipeline`
 /// - **out**: `FetcherStarted`, `UseFormatter`, `OpenConnection`, `CloseConnection`, `EndFormatter`
-/// - **timers**: one a second, as a sign of life; one before a generation is replaced
+/// - **timers**: one a second, as a sign of life, with a look at the Coordinator's; one before a generation is replaced
 /// - **watched by**: the assembly, which ends the forwarder if it panics
 pub struct Pipeline {
     worker: usize,
@@ -135,8 +139,10 @@ pub struct Pipeline {
     fetchers: BTreeMap<ShardId, Fetcher>,
     closing: bool,
     beats: Arc<AtomicU64>,
+    coordinator_beats: Arc<AtomicU64>,
+    watchdog: Watchdog,
     log: Logger,
-    ended: Option<oneshot::Sender<()>>,
+    ended: Option<oneshot::Sender<Result<(), ForwarderError>>>,
 }
 
 /// How a fetcher is reached.
@@ -215,6 +221,8 @@ impl Pipeline {
             fetchers: BTreeMap::new(),
             closing: false,
             beats: parts.beats,
+            coordinator_beats: parts.coordinator_beats,
+            watchdog: Watchdog::default(),
             log,
             ended: Some(parts.ended),
         }
@@ -229,6 +237,13 @@ impl Pipeline {
             error!(self.log, "{}", why; "code" => Code::ReceiverDown.as_str());
             self.output_is(ReceiverState::Down { why });
         }
+        let coordinator = self.coordinator_beats.load(Ordering::Relaxed);
+        if !self.closing && self.watchdog.tick([coordinator]).is_some() {
+            // Whoever holds the shards by now reads them: what we hold of them is not sent any more.
+            self.tell_ended(Err(ForwarderError::CoordinatorHung));
+            self.close(Instant::now());
+            self.end_if_empty(ctx);
+        }
         ctx.run_later(BEAT, Self::beat);
     }
 
@@ -236,6 +251,24 @@ impl Pipeline {
     fn output_is(&self, state: ReceiverState) {
         // actix fact 3: one when it is there, one when it has gone.
         self.coordinator.receiver_changed.do_send(ReceiverChanged { worker: self.worker, index: 0, state });
+    }
+
+    /// No shard is read any more, and the connections end by the deadline.
+    fn close(&mut self, deadline: Instant) {
+        self.closing = true;
+        // None is left unless the Coordinator has ended by a panic or hangs; then nobody else tells them that the lease
+        // is lost.
+        for Fetcher { epoch, control, .. } in self.fetchers.values() {
+            control.do_send(ControlShard { epoch: *epoch, command: ShardCommand::Abandon });
+        }
+        self.end_chain(deadline);
+    }
+
+    fn tell_ended(&mut self, outcome: Result<(), ForwarderError>) {
+        if let Some(ended) = self.ended.take() {
+            // The assembly may have given up waiting.
+            let _ = ended.send(outcome);
+        }
     }
 
     fn guard(&mut self, actor: ActorName, ctx: &mut Context<Self>) -> ExitGuard {
@@ -336,10 +369,7 @@ impl Pipeline {
     fn end_if_empty(&mut self, ctx: &mut Context<Self>) {
         if self.closing && self.alive == 0 {
             debug!(self.log, "the worker has ended");
-            if let Some(ended) = self.ended.take() {
-                // The assembly may have given up waiting.
-                let _ = ended.send(());
-            }
+            self.tell_ended(Ok(()));
             ctx.stop();
         }
     }
@@ -439,12 +469,7 @@ impl Handler<ClosePipeline> for Pipeline {
     type Result = ();
 
     fn handle(&mut self, close: ClosePipeline, ctx: &mut Context<Self>) {
-        self.closing = true;
-        // None is left unless the Coordinator ended by a panic; then nobody else tells them that the lease is lost.
-        for Fetcher { epoch, control, .. } in self.fetchers.values() {
-            control.do_send(ControlShard { epoch: *epoch, command: ShardCommand::Abandon });
-        }
-        self.end_chain(close.deadline);
+        self.close(close.deadline);
         self.end_if_empty(ctx);
     }
 }

@@ -127,6 +127,34 @@ fn a_flood_of_tiny_bodies_delays_no_heartbeat() {
     assert_eq!((&summary["unique"], &summary["missing"]), (&BODIES.into(), &0.into()), "{summary}");
 }
 
+/// L9: the Coordinator's thread stands still. SLS gives the shards to others; this process would read and send on for ever.
+#[test]
+fn l9_a_coordinator_that_hangs_ends_the_process_which_sends_nothing_more() {
+    let hub = Hub::start(2);
+    hub.put_numbered(0..500, 50);
+    let receiver = Receiver::start(&["--mode", "check"]);
+    let settings = [GROUP_TIMEOUT, ("limits.workers", "2")];
+    let mut hanging = Forwarder::start_named("hanging", &hub, receiver.address, "tcp", &settings);
+    hub.wait_until_committed();
+    // Its thread is the first.
+    let Some(_hung) = hanging.process.hang_thread("actix-rt", 0) else {
+        eprintln!("skipped: nobody may stop a single thread here");
+        return;
+    };
+    let began = Instant::now();
+    let status = hanging.process.wait();
+    assert_eq!(status.code(), Some(5), "{status}");
+    let took = began.elapsed();
+    assert!((Duration::from_secs(25)..Duration::from_secs(55)).contains(&took), "{took:?}");
+    assert!(hanging.output().contains("the coordinator hangs") && hanging.output().contains("worker-hung"));
+    hub.put_numbered(500..1000, 50);
+    let other = Forwarder::start_named("other", &hub, receiver.address, "tcp", &settings);
+    hub.wait_until_committed();
+    other.stop();
+    let summary = receiver.finish();
+    assert_eq!((&summary["unique"], &summary["missing"]), (&2000.into(), &0.into()), "{summary}");
+}
+
 /// L9: a worker's thread stands still. The heartbeats would hold its shards for ever, so the process ends by itself, and
 /// another one takes them over.
 #[test]

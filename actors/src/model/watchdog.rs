@@ -1,4 +1,5 @@
-//! Whether every worker still lives: each bumps a counter from a timer of its own (rule L9).
+//! Whether every worker still lives: each bumps a counter from a timer of its own (rule L9). The Coordinator looks at the
+//! workers in this way, and each worker at the Coordinator.
 //!
 //! Time is counted in the watchdog's own ticks, so a machine that was suspended as a whole accuses nobody. A receiver
 //! that is down is not silence: a worker that waits still bumps its counter.

@@ -80,6 +80,7 @@ impl Rig {
             counters: Arc::clone(&counters),
             events: None,
             log: no_log(),
+            beats: Arc::default(),
             ended: coordinator_ended,
         })
         .start();
@@ -399,6 +400,60 @@ fn l1_a_shard_in_transfer_is_drained_committed_and_then_given_up() {
         assert_eq!(held, [fetchers[0].shard], "without waiting for the interval: {at:?}");
         assert_eq!(other.heartbeat(&[]).await.expect("answered"), [given.shard]);
         rig.stop(fetchers).await;
+    });
+}
+
+/// L1: what keeps us from learning whether a shard that an answer omits still exists delays a transfer by a part of its
+/// time at most.
+#[test]
+fn l1_a_shard_is_drained_in_time_although_the_shards_cannot_be_listed() {
+    for (lists, at_most) in [
+        (Fault { delay_before: seconds(100), ..Fault::default() }, 5),
+        (Fault::transport("lost"), 5),
+        (Fault::refused(401, "Unauthorized", "denied by sts or ram, action: log:ListShards, resource: x"), 0),
+    ] {
+        run(async move {
+            let (rig, mut fetchers) = Rig::member(2).await;
+            rig.goes_wrong(move |operation| match operation {
+                Operation::ListShards => lists.clone(),
+                _ => Fault::default(),
+            });
+            rig.hub.client("group", "other").heartbeat(&[]).await.expect("answered");
+            let beats = rig.heartbeats().len();
+            while rig.heartbeats().len() == beats {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let omitted = Instant::now();
+            let ShardCommand::Drain { deadline } = fetchers[1].command().await else { panic!("not told to drain") };
+            assert!(omitted.elapsed() <= seconds(at_most) + Duration::from_millis(20), "{:?}", omitted.elapsed());
+            assert!(deadline <= omitted + seconds(20), "the whole takes no longer");
+            rig.stop(fetchers).await;
+        });
+    }
+}
+
+/// I9: a shard that answers omit because it has expired looks like one in transfer, but nobody waits for it: it has the
+/// time that its gap record needs.
+#[test]
+fn i9_a_shard_that_expired_is_given_no_deadline() {
+    run(async {
+        let limits = Limits { retention: Some(seconds(60)), ..Limits::default() };
+        let mut rig = Rig::joining_hub(InMemoryHub::with_limits(1, limits), |_| Fault::default()).await;
+        rig.receiver_is_ready();
+        let mut fetcher = rig.fetcher().await;
+        rig.hub.with(|hub, now| hub.split_shard(InMemoryHub::AT, SHARD, SplitAt::Parts(2), now)).expect("split");
+        let mut children = vec![rig.fetcher().await, rig.fetcher().await];
+        let told = loop {
+            match fetcher.command().await {
+                ShardCommand::NoteReadonly { .. } => {}
+                told => break told,
+            }
+        };
+        assert_eq!(told, ShardCommand::NoteExpired);
+        fetcher.commands.nothing_for(seconds(3600)).await;
+        assert!(rig.heartbeats().last().is_some_and(|(_, held)| held.contains(&SHARD)), "it is still ours");
+        children.push(fetcher);
+        rig.stop(children).await;
     });
 }
 
