@@ -120,6 +120,10 @@ impl LeaseTable {
     }
 
     /// How long after it was sent an answered heartbeat keeps leases alive, by our own clock (rule L2).
+    ///
+    /// Linux stops the monotonic clock while a machine is suspended, so after that leases count as fresh until the next
+    /// heartbeat is refused. Commits sent meanwhile are refused too, since they are not forced and somebody else holds
+    /// the shards; what is sent meanwhile is sent twice.
     pub fn lease_age_limit(&self) -> Duration {
         self.group_timeout.mul_f64(0.9)
     }

@@ -99,8 +99,8 @@ pub enum What {
     Start(usize),
     /// A forwarder's process ends, another begins in its place, and is told to stop after this time.
     StopDuringStart(usize, Duration),
-    /// A forwarder's process stands still for so long, as with a machine that is suspended: its clock has jumped when it
-    /// goes on.
+    /// A forwarder's process stands still for so long, as one that is stopped, or a virtual machine that is paused and
+    /// whose clock goes on: the clock has jumped when it goes on.
     Freeze(usize, Duration),
     /// The wall clock of all forwarders jumps by so many seconds.
     ClockJump(i64),
