@@ -157,9 +157,14 @@ impl Checker {
 
     /// SLS has forgotten the shard.
     pub fn shard_gone(&self, shard: ShardId) {
-        if let Some(shard) = self.0.borrow_mut().shards.get_mut(&shard) {
-            shard.oldest = u64::MAX;
-        }
+        let inner = &mut *self.0.borrow_mut();
+        let Some(logs) = inner.shards.get_mut(&shard).filter(|logs| logs.oldest < u64::MAX) else { return };
+        logs.oldest = u64::MAX;
+        let reads = |(name, consumer): (&String, &Consumer)| {
+            let epoch = consumer.epochs.get(&shard).filter(|epoch| !epoch.lost && !epoch.positions.is_empty())?;
+            consumer.owned.contains(&shard).then(|| (name.clone(), epoch.number))
+        };
+        logs.last_reader = inner.consumers.iter().find_map(reads);
     }
 
     // ---- the end -----------------------------------------------------------------------------------------------

@@ -31,6 +31,8 @@ pub(super) struct Consumer {
     pub(super) acquisitions: u64,
     /// The last commits that were confirmed to it; where it goes on if SLS has none (rule L6).
     pub(super) resumes: BTreeMap<ShardId, u64>,
+    /// Shards that it held when it learnt that the group had been deleted.
+    pub(super) deleted: BTreeSet<ShardId>,
 }
 
 /// One acquisition of a shard, from the question for its checkpoint on.
@@ -104,7 +106,12 @@ impl Checker {
                 consumer.confirmed_at = Some(sent_at);
                 consumer.owned = owned.iter().copied().collect();
             }
-            Err(error) if is_loss_of_all(error) || error.code_is("ConsumerGroupNotExist") => consumer.lose_all(),
+            Err(error) if error.code_is("ConsumerGroupNotExist") => {
+                let held = consumer.epochs.iter().filter(|(_, epoch)| !epoch.lost).map(|(shard, _)| *shard);
+                consumer.deleted.extend(held);
+                consumer.lose_all();
+            }
+            Err(error) if is_loss_of_all(error) => consumer.lose_all(),
             Err(_) => {}
         }
     }
@@ -141,15 +148,18 @@ impl Checker {
     /// A consumer has learnt the shard's checkpoint.
     pub fn checkpoint_told(&self, name: &str, shard: ShardId, checkpoint: Option<&Cursor>) {
         if let Some(cursor) = checkpoint {
-            return self.position_told(name, shard, cursor);
+            self.position_told(name, shard, cursor);
         }
         let inner = &mut *self.0.borrow_mut();
-        inner.note(|| format!("{name}: shard {shard} has no checkpoint"));
         let consumer = inner.consumer(name);
         let resume = consumer.resumes.get(&shard).copied();
+        let resume = resume.filter(|_| checkpoint.is_none() || consumer.deleted.contains(&shard));
         if let Some(epoch) = consumer.epochs.get_mut(&shard) {
             epoch.positions.extend(resume);
-            epoch.begins = true;
+            epoch.begins = checkpoint.is_none();
+        }
+        if checkpoint.is_none() {
+            inner.note(|| format!("{name}: shard {shard} has no checkpoint"));
         }
     }
 
@@ -194,14 +204,19 @@ impl Checker {
         let Some(number) = decode_cursor(cursor.as_str()) else {
             return inner.violated(format!("I1: {name} commits {cursor}, which is no cursor of shard {shard}"));
         };
-        inner.note(|| format!("{name}: commits shard {shard} at {number}"));
-        if force {
+        inner.note(|| format!("{name}: commits shard {shard} at {number}{}", if force { ", forced" } else { "" }));
+        // Without having to hold the shard: what SLS has confirmed before and may have forgotten.
+        let is_again = inner.consumer(name).resumes.get(&shard) == Some(&number);
+        if force && !is_again {
             return inner.forced(name, shard, number);
         }
         let settled = inner.settled(shard);
         if settled.is_some_and(|settled| number > settled) {
             let what = format!("I1: {name} commits shard {shard} at {number}, but {settled:?} is not settled");
             inner.violated(what);
+        }
+        if force {
+            return;
         }
         let (limit, patience) = (inner.lease_limit(), inner.heartbeat_patience());
         let consumer = inner.consumer(name);
@@ -297,19 +312,25 @@ impl Inner {
         interval.mul_f64(1.3).max(interval / 20 + HEARTBEAT_LIMIT) + GRAIN
     }
 
-    /// A group's birth: what lies before the start position is not wanted (rule L6).
+    /// A group's birth: what lies before the start position is not wanted (rule L6), unless somebody who reads the shard
+    /// knows that this is not its first birth.
     fn forced(&mut self, name: &str, shard: ShardId, number: u64) {
         let consumer = self.consumer(name);
         if consumer.resumes.contains_key(&shard) || consumer.committed_before.contains(&shard) {
             self.violated(format!("L6: {name} forces the checkpoint of shard {shard}, which has one"));
         }
+        let knows = |consumer: &Consumer| {
+            let resume = consumer.resumes.get(&shard).copied();
+            resume.filter(|_| consumer.deleted.contains(&shard))
+        };
+        let unwanted = self.consumers.values().filter_map(knows).fold(number, u64::min);
         // Nothing may have been written to it yet.
         let logs = self.shards.entry(shard).or_insert_with(|| ShardLogs {
             first: number,
             settled: number,
             ..ShardLogs::default()
         });
-        logs.gaps.push((0, Some(number)));
+        logs.gaps.push((0, Some(unwanted)));
     }
 }
 

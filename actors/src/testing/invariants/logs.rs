@@ -3,7 +3,7 @@
 use std::hash::Hasher;
 use std::ops::Range;
 
-use super::{Checker, Consumer, Inner};
+use super::{Checker, Inner};
 use crate::loghub::decode_cursor;
 use crate::model::ids::ShardId;
 use crate::testing::dead_letter::KeptLog;
@@ -47,8 +47,10 @@ pub(super) struct ShardLogs {
     pub(super) groups: Vec<Range<usize>>,
     /// Everything below this cursor number is settled.
     pub(super) settled: u64,
-    /// Log groups below this one are not kept any more.
+    /// Log groups below this one are not kept any more; all, if SLS has forgotten the shard.
     pub(super) oldest: u64,
+    /// Who held and read the shard when SLS forgot it, and its acquisition: it can tell what is missing.
+    pub(super) last_reader: Option<(String, u64)>,
     /// What gap records have named; without end if SLS has forgotten the shard.
     pub(super) gaps: Vec<(u64, Option<u64>)>,
     /// The furthest commit that was answered since the group was made.
@@ -99,14 +101,14 @@ impl Checker {
 impl Inner {
     /// The first position of the shard that is not settled; `None` if nothing was ever written to it.
     pub(super) fn settled(&mut self, shard: ShardId) -> Option<u64> {
-        let reads = |consumer: &Consumer| {
-            let holds = consumer.owned.contains(&shard) || consumer.listed.contains(&shard);
-            holds && consumer.epochs.get(&shard).is_some_and(|epoch| !epoch.lost)
+        let lives = |(name, number): &(String, u64)| {
+            let epoch = self.consumers.get(name).and_then(|consumer| consumer.epochs.get(&shard));
+            epoch.is_some_and(|epoch| epoch.number == *number && !epoch.lost)
         };
-        let is_read = self.consumers.values().any(reads);
+        let can_tell = self.shards.get(&shard)?.last_reader.as_ref().is_some_and(lives);
         let shard = self.shards.get_mut(&shard)?;
-        if shard.oldest == u64::MAX && !is_read {
-            // SLS has forgotten it while nobody held it, so there is nobody who can know.
+        if shard.oldest == u64::MAX && !can_tell {
+            // SLS has forgotten it while nobody held it, or whoever held it has lost it since, or has ended.
             shard.settled = shard.end();
         }
         while shard.settled < shard.end() {
