@@ -15,7 +15,7 @@ const FLOORS: &[&[&str]] = &[
     &["messages", "ticket", "credit", "watch", "event", "trouble", "ports", "counters", "clock"],
     &["io"],
     &["coordinator", "fetcher", "formatter", "connection"],
-    &["forwarder", "pipeline", "placement"],
+    &["forwarder", "pipeline", "placement", "manual"],
 ];
 
 /// Imports that point up all the same: from, to. The public error carries the code that the event carries.

@@ -108,7 +108,7 @@ pub struct ConnectionParts {
 /// - **A restart loses** nothing: tickets of pieces that it held fail by drop, and their batches are pulled again.
 ///
 /// All its work is done by one future in its context, the pump, which the handlers wake. Decisions are those of
-/// [`Session`].
+/// `Session`.
 pub struct SyslogConnection {
     worker: usize,
     index: usize,

@@ -1,6 +1,6 @@
 //! The Coordinator: heartbeats, owns the leases, and is the only one who commits.
 //!
-//! It takes no decisions of its own: [`LeaseTable`] says what the answers to heartbeats mean, [`CommitTable`] which
+//! It takes no decisions of its own: `LeaseTable` says what the answers to heartbeats mean, `CommitTable` which
 //! checkpoint is due; the actor carries out what they answer. Everything that waits for SLS is a future of the context,
 //! so a request that hangs delays nothing else (rule L3).
 

@@ -1,6 +1,6 @@
 //! The ShardFetcher: moves bodies and cursors of one shard. It reads an answer's headers, never its body.
 //!
-//! What it does next is the word of [`ShardMachine`]; the actor runs one request at a time, takes the credits for it
+//! What it does next is the word of `ShardMachine`; the actor runs one request at a time, takes the credits for it
 //! first, hands bodies to the formatter, and passes on what may be committed.
 
 mod pull;

@@ -26,6 +26,9 @@ pub enum Placement {
 impl Placement {
     /// Starts `workers` threads and one for the Coordinator.
     ///
+    /// # Errors
+    /// [`ForwarderError::Thread`]: the system gives no more threads.
+    ///
     /// # Panics
     ///
     /// If no actix System runs on this thread.
@@ -43,7 +46,7 @@ impl Placement {
     }
 
     /// Starts an actor where the Coordinator lives. `build` runs there.
-    pub fn on_coordinator<A>(&self, build: impl FnOnce(&mut Context<A>) -> A + Send + 'static) -> Addr<A>
+    pub(crate) fn on_coordinator<A>(&self, build: impl FnOnce(&mut Context<A>) -> A + Send + 'static) -> Addr<A>
     where
         A: Actor<Context = Context<A>>,
     {
@@ -54,7 +57,11 @@ impl Placement {
     }
 
     /// Starts an actor on a worker. `build` runs there.
-    pub fn on_worker<A>(&self, worker: usize, build: impl FnOnce(&mut Context<A>) -> A + Send + 'static) -> Addr<A>
+    pub(crate) fn on_worker<A>(
+        &self,
+        worker: usize,
+        build: impl FnOnce(&mut Context<A>) -> A + Send + 'static,
+    ) -> Addr<A>
     where
         A: Actor<Context = Context<A>>,
     {
@@ -65,7 +72,7 @@ impl Placement {
     }
 
     /// Ends the threads without waiting for them: one of them hangs.
-    pub fn abandon(self) {
+    pub(crate) fn abandon(self) {
         let Self::Threads { coordinator, workers } = self else { return };
         for arbiter in workers.into_iter().chain([coordinator]) {
             arbiter.stop();
@@ -73,7 +80,7 @@ impl Placement {
     }
 
     /// Ends the threads, once their actors have ended, and waits for them.
-    pub async fn end(self) {
+    pub(crate) async fn end(self) {
         let Self::Threads { coordinator, workers } = self else { return };
         for arbiter in workers.into_iter().chain([coordinator]) {
             let handle: ArbiterHandle = arbiter.handle();

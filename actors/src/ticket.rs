@@ -14,8 +14,9 @@ use actix::Recipient;
 
 use crate::credit::Credit;
 use crate::messages::{BatchSettled, Outcome, RefusedLog};
-use crate::model::bad_body::BadBody;
 use crate::model::ids::{Epoch, Generation, Sequence, ShardId};
+
+pub use crate::model::bad_body::BadBody;
 
 /// The lowest failed sequence of one generation of a shard, shared by all its tickets and pieces (rule O1).
 ///

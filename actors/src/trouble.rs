@@ -18,7 +18,7 @@ pub type EventSink = Option<Recipient<ForwarderEvent>>;
 
 /// The troubles that one actor knows of.
 #[derive(Debug)]
-pub struct Troubles {
+pub(crate) struct Troubles {
     log: Logger,
     events: EventSink,
     open: HashMap<Code, Open>,
@@ -97,7 +97,7 @@ struct Concerned {
 
 /// The voice of one shard's fetcher. A shard that is not read any more, because this was dropped, is not concerned.
 #[derive(Debug)]
-pub struct ShardTrouble {
+pub(crate) struct ShardTrouble {
     shard: ShardId,
     all: ShardTroubles,
 }
@@ -109,7 +109,7 @@ impl ShardTroubles {
     }
 
     /// The voice of a shard.
-    pub fn of(&self, shard: ShardId) -> ShardTrouble {
+    pub(crate) fn of(&self, shard: ShardId) -> ShardTrouble {
         ShardTrouble { shard, all: self.clone() }
     }
 
@@ -165,7 +165,7 @@ impl Drop for ShardTrouble {
 }
 
 /// Tells the embedding application.
-pub fn send(events: &EventSink, event: ForwarderEvent) {
+pub(crate) fn send(events: &EventSink, event: ForwarderEvent) {
     if let Some(events) = events {
         // actix fact 3: always enqueued, dropped if the application's actor is gone. Events are rare by construction.
         events.do_send(event);
@@ -174,7 +174,7 @@ pub fn send(events: &EventSink, event: ForwarderEvent) {
 
 /// An actor that is started again has ended by a panic: counted, and told each time, however often. Panics are defects, and
 /// restarts with growing pauses bound them.
-pub fn tell_panic(actor: &ActorName, counters: &Counters, log: &Logger, events: &EventSink) {
+pub(crate) fn tell_panic(actor: &ActorName, counters: &Counters, log: &Logger, events: &EventSink) {
     counters.panics.add(1);
     let what = format!("the {actor} ended by a panic; what it held is read again");
     slog::error!(log, "{}", what; "code" => Code::Panic.as_str());
@@ -190,7 +190,7 @@ pub fn sentence(error: &SlsError) -> String {
 }
 
 /// The code under which a failed request to SLS is told.
-pub fn code_of(error: &SlsError) -> Code {
+pub(crate) fn code_of(error: &SlsError) -> Code {
     match error.class() {
         _ if error.is_clock() => Code::ClockSkew,
         ErrorClass::SlowDown(_) => Code::Quota,
@@ -200,7 +200,7 @@ pub fn code_of(error: &SlsError) -> Code {
 }
 
 /// A duration as log lines carry it: seconds, to a tenth.
-pub fn seconds(duration: Duration) -> f64 {
+pub(crate) fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 10.0).round() / 10.0
 }
 

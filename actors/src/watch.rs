@@ -12,12 +12,10 @@
 //! | unpacking or rendering a body | the formatter itself, which goes on | the body counts as bad: after three times it is pulled log group by log group, after three more over a minute a gap record takes the group's place (rule O2) | the logs of one log group, named |
 //! | [`ShardFetcher`](crate::fetcher) | the Coordinator | started again under a new epoch after 0.5 s, doubling up to 60 s; a shard that is draining is given up with what is settled | repeats |
 //! | [`Formatter`](crate::formatter), [`SyslogConnection`](crate::connection) | their pipeline | all of their generation are replaced after 0.2 s, doubling up to 30 s; fetchers pull again what it held | repeats |
-//! | [`Pipeline`](crate::pipeline) | the assembly | the forwarder ends with an error, at once and without last commits; the process exits with 5 | repeats; others take the shards after the group's timeout |
+//! | pipeline: its worker's formatter, connections and fetchers | the assembly | the forwarder ends with an error, at once and without last commits; the process exits with 5 | repeats; others take the shards after the group's timeout |
 //! | [`Coordinator`](crate::coordinator) | the assembly | the same, and silence: nobody else may heartbeat | the same |
 //!
-//! Pauses shrink again: each longest pause that the restarted part lives takes back one doubling
-//! ([`Restarts`](crate::model::restart::Restarts)). A worker that stands still without a panic is the watchdog's
-//! business ([`model::watchdog`](crate::model::watchdog)).
+//! Pauses shrink again: each longest pause that the restarted part lives takes back one doubling. A worker that stands still without a panic is the watchdog's business: after half a minute the forwarder ends.
 
 use actix::Recipient;
 

@@ -58,6 +58,9 @@ impl ForwarderConfig {
     }
 
     /// Whether this works; the first of [`ForwarderConfig::problems`] if not.
+    ///
+    /// # Errors
+    /// The first of [`ForwarderConfig::problems`].
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.problems().into_iter().next().map_or(Ok(()), Err)
     }

@@ -41,6 +41,9 @@ enum Way {
 
 impl Destination {
     /// Settles the level and reads certificates and keys.
+    ///
+    /// # Errors
+    /// A file that cannot be read or holds no certificate or key.
     pub fn new(config: &DestinationConfig) -> Result<Self, DialError> {
         let way = match config.protocol {
             Protocol::Udp => Way::Udp,

@@ -241,6 +241,9 @@ impl SlsClient {
     }
 
     /// PutLogs of one encoded `LogGroup`, to the shard that `hash_key` falls into, or to any.
+    ///
+    /// # Errors
+    /// What SLS refused, or what kept the request from it.
     pub fn put_logs(
         &self,
         hash_key: Option<&str>,

@@ -23,6 +23,9 @@ pub struct SystemPorts {
 
 impl SystemPorts {
     /// Reads the files that the settings name.
+    ///
+    /// # Errors
+    /// [`ForwarderError::Settings`]: a file that cannot be read or used.
     pub fn new(config: &ForwarderConfig) -> Result<Self, ForwarderError> {
         let sls = SlsSetup::new(&config.source).map_err(|error| ForwarderError::Settings(error.to_string()))?;
         let destination =

@@ -28,11 +28,6 @@ impl Backoff {
     pub fn reset(&mut self) {
         self.failures = 0;
     }
-
-    /// Failures since the last reset.
-    pub fn failures(&self) -> u32 {
-        self.failures
-    }
 }
 
 #[cfg(test)]
@@ -61,7 +56,7 @@ mod tests {
             backoff.next_pause();
         }
         backoff.reset();
-        assert_eq!(backoff.failures(), 0);
+        assert_eq!(backoff.failures, 0);
         assert!(backoff.next_pause() <= MIN);
     }
 

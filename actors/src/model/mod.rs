@@ -3,19 +3,19 @@
 //! Nothing here knows actix, a clock, a logger or a source of randomness that it was not given; "now" is always an
 //! argument. The shells hold one machine each and carry out what it answers.
 
-pub mod aside;
-pub mod backoff;
-pub mod bad_body;
-pub mod commit;
+pub(crate) mod aside;
+pub(crate) mod backoff;
+pub(crate) mod bad_body;
+pub(crate) mod commit;
 pub mod cursor;
 pub mod ids;
-pub mod lease;
-pub mod ledger;
-pub mod outage;
-pub mod pacing;
-pub mod pull_pace;
-pub mod restart;
-pub mod routing;
-pub mod session;
-pub mod shard;
-pub mod watchdog;
+pub(crate) mod lease;
+pub(crate) mod ledger;
+pub(crate) mod outage;
+pub(crate) mod pacing;
+pub(crate) mod pull_pace;
+pub(crate) mod restart;
+pub(crate) mod routing;
+pub(crate) mod session;
+pub(crate) mod shard;
+pub(crate) mod watchdog;

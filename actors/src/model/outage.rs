@@ -46,11 +46,6 @@ impl Outage {
     pub fn works(&mut self, now: Instant) -> Option<Say> {
         self.current.take().map(|o| Say { lasting: now.saturating_duration_since(o.since), failures: o.failures })
     }
-
-    /// Whether something is broken.
-    pub fn is_on(&self) -> bool {
-        self.current.is_some()
-    }
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub trait Piece {
     /// Where the frame ends that begins at `from`, an offset into [`Piece::frames`].
     fn frame_end(&self, from: usize) -> usize;
     /// Whether it holds a message for which a receiver is likely to end the connection: one of more than
-    /// [`trial::UNSUSPECTED_BYTES`]. May say so of one that does not.
+    /// `trial::UNSUSPECTED_BYTES`. May say so of one that does not.
     fn may_be_refused(&self) -> bool;
 }
 

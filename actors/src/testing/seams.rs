@@ -12,6 +12,10 @@ use crate::io::relp::{self, Wire};
 use crate::ports::{DialError, Transport};
 use crate::wire::format::{RenderSettings, Renderer};
 
+pub use crate::model::ledger::Ledger;
+pub use crate::model::session::trial::TrialTimes;
+pub use crate::model::session::{Piece, Session, SessionTimes};
+
 /// A renderer that takes the slow path for every log: what the fast path has to agree with.
 pub fn careful_renderer(settings: RenderSettings) -> Renderer {
     Renderer::careful(settings)

@@ -116,6 +116,9 @@ pub enum TakeError {
 }
 
 /// Takes the wanted logs out of a body; also says how many logs it holds.
+///
+/// # Errors
+/// The body cannot be read, or does not hold the logs that are wanted.
 pub fn take(
     body: &[u8],
     compression: Compression,

@@ -98,6 +98,9 @@ impl LetterFile {
     }
 
     /// Whether lines could be appended now. Creates the folder, but not the file.
+    ///
+    /// # Errors
+    /// What would keep it from being appended to: no room, rights, no folder.
     pub fn check(&self) -> Result<(), FileError> {
         match OpenOptions::new().append(true).open(&self.path) {
             Ok(file) => {
@@ -116,6 +119,9 @@ impl LetterFile {
     }
 
     /// Appends whole lines, all of them or none, and makes sure that they last. Does not wait for the lock.
+    ///
+    /// # Errors
+    /// No room, or the file cannot be written or locked; then none of the lines is in it.
     pub fn append(&self, lines: &[u8]) -> Result<(), FileError> {
         self.told(create_folder(self.folder()))?;
         let file = self.open_locked(Wait::No, true)?;
@@ -130,6 +136,9 @@ impl LetterFile {
     }
 
     /// The lines that it holds now; none if there is no file. Waits for the lock.
+    ///
+    /// # Errors
+    /// The file cannot be opened or locked.
     pub fn lines(&self) -> Result<Lines, FileError> {
         let file = match File::open(&self.path) {
             Ok(file) => file,
@@ -145,6 +154,9 @@ impl LetterFile {
 
     /// Removes lines (each as often as counted, without its newline), whoever has appended others meanwhile; answers how
     /// many are left. Waits for the lock. Interrupted at any moment, either the old lines are there or the new ones.
+    ///
+    /// # Errors
+    /// The file cannot be read, locked or written; then it is as it was.
     pub fn remove(&self, done: &HashMap<Vec<u8>, usize>) -> Result<usize, FileError> {
         let file = self.open_locked(Wait::Yes, false)?;
         self.told(heal(&file))?;
@@ -312,6 +324,9 @@ pub struct Lines(Option<BufReader<Take<File>>>);
 
 impl Lines {
     /// The next line, without its newline.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a line is longer than any that was written.
     pub fn next_line(&mut self) -> io::Result<Option<Vec<u8>>> {
         let Some(reader) = &mut self.0 else { return Ok(None) };
         let mut line = Vec::new();

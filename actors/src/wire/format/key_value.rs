@@ -188,6 +188,9 @@ impl Renderer {
     /// there. Whole messages only; a message that is longer than `limit` goes alone.
     ///
     /// `raw` is a decompressed body, the same in all calls with one position. After an error `out` is as it was.
+    ///
+    /// # Errors
+    /// [`RenderError::Malformed`]: `raw` is no log group list.
     pub fn render(
         &mut self,
         raw: &[u8],

@@ -2,7 +2,7 @@
 //!
 //! A [`Renderer`] is compiled once from the settings and renders body after body in pieces of bounded size. The payload is
 //! that of [`key_value`], unless [`RenderSettings::format`] brings another: a [`Format`] writes the payload of one log, and
-//! the renderer does all the rest for it. How text is made safe for a frame is in [`text`].
+//! the renderer does all the rest for it.
 
 mod careful;
 pub mod key_value;
@@ -14,7 +14,7 @@ mod shape;
 mod style_tests;
 #[cfg(test)]
 mod tests;
-pub mod text;
+mod text;
 
 use std::sync::Arc;
 

@@ -36,6 +36,9 @@ pub enum BodyError {
 ///
 /// `buffer` is kept by the caller from call to call. It only ever grows, its content and length mean nothing outside
 /// of the answer, and it is neither cleared nor filled again while it is large enough.
+///
+/// # Errors
+/// [`BodyError`]: more is declared than is ever held, or the body is not what is declared.
 pub fn decompress<'a>(
     body: &'a [u8],
     compression: Compression,

@@ -52,6 +52,9 @@ pub struct LogTime {
 }
 
 /// Counts the groups of a list, so that it can be compared with `x-log-count` before anything is rendered.
+///
+/// # Errors
+/// [`Malformed`]: what is wrong, and where.
 pub fn count_groups(list: &[u8]) -> Result<u64, Malformed> {
     let (mut at, mut groups) = (0, 0);
     while let Some(group) = next_group(list, at)? {
@@ -62,12 +65,18 @@ pub fn count_groups(list: &[u8]) -> Result<u64, Malformed> {
 }
 
 /// Finds the first group at or behind `at`, which is 0 or the end of another group.
+///
+/// # Errors
+/// [`Malformed`]: what is wrong, and where.
 pub fn next_group(list: &[u8], at: usize) -> Result<Option<Range<usize>>, Malformed> {
     next_message(list, at, "a log group")
 }
 
 /// Finds the first log at or behind `at`, which is the start of a group or the end of another log of it; `group_end` is
 /// the group's end.
+///
+/// # Errors
+/// [`Malformed`]: what is wrong, and where.
 #[inline]
 pub fn next_log(list: &[u8], at: usize, group_end: usize) -> Result<Option<Range<usize>>, Malformed> {
     next_message(&list[..group_end], at, "a log")
@@ -75,6 +84,9 @@ pub fn next_log(list: &[u8], at: usize, group_end: usize) -> Result<Option<Range
 
 impl<'a> Group<'a> {
     /// Reads what all logs of the group share, in place of what was read before.
+    ///
+    /// # Errors
+    /// [`Malformed`]: what is wrong, and where.
     pub fn read(&mut self, list: &'a [u8], group: Range<usize>) -> Result<(), Malformed> {
         let bytes = &list[..group.end];
         let mut at = group.start;
@@ -118,6 +130,9 @@ impl<'a> Group<'a> {
 }
 
 /// Reads a log: its time, and each content, in order, into `content`.
+///
+/// # Errors
+/// [`Malformed`]: what is wrong, and where.
 #[inline(always)]
 pub fn read_log<'a>(
     list: &'a [u8],

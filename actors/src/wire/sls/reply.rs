@@ -98,6 +98,9 @@ fn parse<T: DeserializeOwned>(operation: &str, body: &[u8], limit: usize) -> Res
 }
 
 /// Reads the answer of ListShards; ascending.
+///
+/// # Errors
+/// [`SlsError`]: the bytes are no such answer.
 pub fn parse_shards(body: &[u8]) -> Result<Vec<ShardInfo>, SlsError> {
     #[derive(Deserialize)]
     struct Wire {
@@ -121,6 +124,9 @@ pub fn parse_shards(body: &[u8]) -> Result<Vec<ShardInfo>, SlsError> {
 }
 
 /// Reads the answer of GetLogStore.
+///
+/// # Errors
+/// [`SlsError`]: the bytes are no such answer.
 pub fn parse_logstore(body: &[u8]) -> Result<LogStoreInfo, SlsError> {
     #[derive(Deserialize)]
     struct Wire {
@@ -132,6 +138,9 @@ pub fn parse_logstore(body: &[u8]) -> Result<LogStoreInfo, SlsError> {
 }
 
 /// Reads the answer of GetCursor.
+///
+/// # Errors
+/// [`SlsError`]: the bytes are no such answer.
 pub fn parse_cursor(body: &[u8]) -> Result<Cursor, SlsError> {
     #[derive(Deserialize)]
     struct Wire {
@@ -148,6 +157,9 @@ fn believe_cursor(operation: &str, text: &str) -> Result<Cursor, SlsError> {
 }
 
 /// Reads the answer of GetCursorTime, in unix seconds.
+///
+/// # Errors
+/// [`SlsError`]: the bytes are no such answer.
 pub fn parse_cursor_time(body: &[u8]) -> Result<i64, SlsError> {
     #[derive(Deserialize)]
     struct Wire {
@@ -157,6 +169,9 @@ pub fn parse_cursor_time(body: &[u8]) -> Result<i64, SlsError> {
 }
 
 /// Reads the answer of ListConsumerGroup.
+///
+/// # Errors
+/// [`SlsError`]: the bytes are no such answer.
 pub fn parse_consumer_groups(body: &[u8]) -> Result<Vec<ConsumerGroup>, SlsError> {
     #[derive(Deserialize)]
     struct Wire {
@@ -171,12 +186,18 @@ pub fn parse_consumer_groups(body: &[u8]) -> Result<Vec<ConsumerGroup>, SlsError
 
 /// Reads the answer of HeartBeat: a bare array. Anything else, an empty body included, is an error and never "no
 /// shards" (rule L2).
+///
+/// # Errors
+/// [`SlsError`]: the bytes are no such answer.
 pub fn parse_heartbeat(body: &[u8]) -> Result<Vec<ShardId>, SlsError> {
     parse("HeartBeat", body, MAX_JSON)
 }
 
 /// Reads the answer of GetCheckPoint for one shard. Only its element with an empty checkpoint means "never committed";
 /// an answer without its element is an error (rule L6).
+///
+/// # Errors
+/// [`SlsError`]: the bytes are no such answer.
 pub fn parse_checkpoint(body: &[u8], shard: ShardId) -> Result<Checkpoint, SlsError> {
     #[derive(Deserialize)]
     struct Wire {
@@ -198,6 +219,9 @@ pub fn parse_checkpoint(body: &[u8], shard: ShardId) -> Result<Checkpoint, SlsEr
 }
 
 /// Reads the headers of a PullLogs answer; `header` finds one by its lower-case name.
+///
+/// # Errors
+/// [`SlsError`]: a header is missing, malformed or out of bounds.
 pub fn parse_pull_head<'h>(header: impl Fn(&str) -> Option<&'h str>) -> Result<PullHead, SlsError> {
     let count = required_number(&header, "x-log-count")?;
     let count = u32::try_from(count)

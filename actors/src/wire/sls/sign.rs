@@ -135,13 +135,13 @@ pub fn v4_canonical_request<N: AsRef<str>, V: AsRef<str>>(request: &Signed<'_, N
 }
 
 /// The text that V4 signs; `date_time` is `x-log-date`, and `date` its first eight characters.
-pub fn v4_string_to_sign(date_time: &str, date: &str, region: &str, canonical_request: &str) -> String {
+fn v4_string_to_sign(date_time: &str, date: &str, region: &str, canonical_request: &str) -> String {
     let hash = HEXLOWER.encode(&Sha256::digest(canonical_request.as_bytes()));
     format!("{}\n{date_time}\n{date}/{region}/{SCOPE_V4}\n{hash}", SCHEME_V4.trim_end())
 }
 
 /// The key that V4 derives for one day and region.
-pub fn v4_signing_key(secret: &str, date: &str, region: &str) -> [u8; 32] {
+fn v4_signing_key(secret: &str, date: &str, region: &str) -> [u8; 32] {
     let mut key = hmac_sha256(format!("aliyun_v4{secret}").as_bytes(), date);
     for part in [region, "sls", "aliyun_v4_request"] {
         key = hmac_sha256(&key, part);
@@ -150,7 +150,7 @@ pub fn v4_signing_key(secret: &str, date: &str, region: &str) -> [u8; 32] {
 }
 
 /// The lower-case hexadecimal text of a V4 signature.
-pub fn v4_signature(signing_key: &[u8; 32], string_to_sign: &str) -> String {
+fn v4_signature(signing_key: &[u8; 32], string_to_sign: &str) -> String {
     HEXLOWER.encode(&hmac_sha256(signing_key, string_to_sign))
 }
 
@@ -165,7 +165,7 @@ fn hmac_sha256(key: &[u8], text: &str) -> [u8; 32] {
 }
 
 /// Upper-case hexadecimal MD5, as `content-md5` has it.
-pub fn content_md5(body: &[u8]) -> String {
+fn content_md5(body: &[u8]) -> String {
     HEXUPPER.encode(&Md5::digest(body))
 }
 
@@ -323,6 +323,9 @@ pub struct KnownKey<'a> {
 
 /// Checks a received request; `lookup` finds the key of an AccessKey id, `now` is the server's time, and without it
 /// dates of any age are taken. Signatures are compared in constant time.
+///
+/// # Errors
+/// [`VerifyError`], as the service would refuse it.
 pub fn verify<'k>(
     request: Received<'_>,
     lookup: impl FnOnce(&str) -> Option<KnownKey<'k>>,

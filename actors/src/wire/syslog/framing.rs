@@ -111,6 +111,9 @@ impl Deframer {
     }
 
     /// The next whole message; `None` if more bytes are needed. After an error the connection is of no more use.
+    ///
+    /// # Errors
+    /// [`FrameError`]: the stream is not framed, or a frame is too long.
     #[allow(clippy::should_implement_trait, reason = "it lends from itself")]
     pub fn next(&mut self) -> Result<Option<&[u8]>, FrameError> {
         let position = self.position();
@@ -173,6 +176,9 @@ impl Deframer {
     }
 
     /// The peer has closed: says whether it did so between two frames.
+    ///
+    /// # Errors
+    /// [`FrameError::Cut`]: it closed within a frame.
     pub fn end(&self) -> Result<(), FrameError> {
         if self.at == self.buffer.len() { Ok(()) } else { Err(FrameError::Cut { position: self.position() }) }
     }

@@ -30,6 +30,7 @@ pub struct Header {
 
 impl Header {
     /// A header of RFC 5424 with these fields, cleaned here. `priority` is facility × 8 + severity.
+    #[cfg(test)]
     pub fn new(priority: u8, hostname: &str, app_name: &str, msgid: &str, utc_offset_minutes: i32) -> Self {
         Self::with_style(MessageStyle::default(), priority, (hostname, app_name, msgid), utc_offset_minutes)
     }

@@ -2,7 +2,7 @@
 
 pub mod framing;
 pub mod gap;
-pub mod header;
+pub(crate) mod header;
 pub mod parse;
 pub mod relp;
 pub mod rfc3164;

@@ -41,6 +41,9 @@ pub struct ParseError {
 }
 
 /// Takes one message apart; without framing.
+///
+/// # Errors
+/// [`ParseError`]: what RFC 5424 does not allow, and where.
 pub fn parse(message: &[u8]) -> Result<Message<'_>, ParseError> {
     let mut text = Cursor { bytes: message, at: 0 };
     text.expect(b'<', "no `<`")?;

@@ -77,6 +77,9 @@ pub fn write_frame(out: &mut Vec<u8>, number: u32, command: &str, data: &[u8]) {
 
 /// The frame at the start of `bytes` and its length there; `None` if more bytes are needed. What cannot become a frame
 /// of at most `max_data` bytes of data is refused as early as it can be told.
+///
+/// # Errors
+/// [`RelpError`]: the bytes cannot become a frame.
 pub fn read_frame(bytes: &[u8], max_data: usize) -> Result<Option<(usize, Frame<'_>)>, RelpError> {
     let Some((number, at)) = read_number(bytes, RelpError::Number)? else { return Ok(None) };
     if bytes[at] != b' ' {
@@ -148,6 +151,9 @@ impl FrameReader {
     }
 
     /// The next whole frame; `None` if more bytes are needed. After an error the connection is of no more use.
+    ///
+    /// # Errors
+    /// [`RelpError`]: the bytes cannot become a frame.
     #[allow(clippy::should_implement_trait, reason = "it lends from itself")]
     pub fn next(&mut self) -> Result<Option<Frame<'_>>, RelpError> {
         let Some((length, frame)) = read_frame(&self.buffer[self.at..], self.max_data)? else { return Ok(None) };
@@ -174,6 +180,9 @@ pub struct Answer<'a> {
 
 impl<'a> Answer<'a> {
     /// Reads `CODE SP TEXT [LF DATA]`.
+    ///
+    /// # Errors
+    /// [`RelpError`]: it is no answer.
     pub fn parse(data: &'a [u8]) -> Result<Self, RelpError> {
         let (Some(digits), Some(b' ')) = (data.first_chunk::<3>(), data.get(3)) else { return Err(RelpError::Code) };
         if !digits.iter().all(u8::is_ascii_digit) {

@@ -75,6 +75,9 @@ pub fn is_meant(message: &[u8]) -> bool {
 }
 
 /// Takes one message apart; without framing. Stricter than receivers are: PRI, time, HOSTNAME and `TAG: ` have to be there.
+///
+/// # Errors
+/// [`ParseError`]: what is missing, and where.
 pub fn parse(message: &[u8]) -> Result<Message<'_>, ParseError> {
     let wrong = |what, at| ParseError { what, at };
     if message.first() != Some(&b'<') {
