@@ -94,13 +94,18 @@ fn failed(log: &Logger, error: &ForwarderError) -> u8 {
 const ECHO: Duration = Duration::from_millis(300);
 
 /// SIGINT and SIGTERM.
-struct Signals {
+#[derive(Debug)]
+pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    /// From now on they come here.
+    ///
+    /// # Errors
+    /// The system does not let us listen.
+    pub fn new() -> std::io::Result<Self> {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
@@ -115,7 +120,7 @@ impl Signals {
     }
 
     /// The next one: its name, and the exit code of a stop at once.
-    async fn next(&mut self) -> (&'static str, u8) {
+    pub async fn next(&mut self) -> (&'static str, u8) {
         tokio::select! {
             _ = self.interrupt.recv() => ("SIGINT", exit::INTERRUPTED),
             _ = self.terminate.recv() => ("SIGTERM", exit::TERMINATED),

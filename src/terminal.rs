@@ -62,6 +62,11 @@ pub fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
+/// Whether standard output is a terminal that can be written over.
+pub fn can_redraw() -> bool {
+    is_terminal() && std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
+}
+
 /// Breaks a text at its spaces: the first line leaves room for `used` columns, the others are indented. A word that is
 /// longer than a line stays whole, so that it can be copied.
 pub fn wrap(text: &str, used: usize, indent: usize) -> String {

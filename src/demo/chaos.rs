@@ -18,9 +18,10 @@ use sls_syslog_actors::io::system_ports::SystemPorts;
 use sls_syslog_actors::loghub::SplitAt;
 use sls_syslog_actors::placement::Placement;
 
+use super::outside::{self, Connections, DemoPorts, Traps, Victim};
 use super::proof::Source;
-use super::trouble::{self, Traps, TroubledPorts, Victim};
-use super::{SharedChecker, say, serve_receiver, verdict};
+use super::view::View;
+use super::{Judge, serve_receiver, verdict};
 use crate::loghub::fault::{FaultArg, FaultKind};
 use crate::loghub::serve as loghub;
 use crate::receiver::serve as receiver;
@@ -49,6 +50,18 @@ impl Kind {
             Self::Panic => "actors panicked",
         }
     }
+
+    /// The word for one of them, in the lines that tell what happens.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Cut => "cut",
+            Self::Kill => "killed",
+            Self::Steal => "stolen",
+            Self::Split => "split",
+            Self::Spoil => "spoilt",
+            Self::Panic => "panic",
+        }
+    }
 }
 
 /// A step of the plan.
@@ -68,8 +81,10 @@ const PAUSE: std::ops::Range<u64> = 300..900;
 const AWAY: std::ops::Range<u64> = 200..1500;
 /// How long a fault may take to happen, once it was prepared.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Time between two lines of the picture.
-const PICTURE: Duration = Duration::from_secs(2);
+/// Time between two questions to the forwarder.
+const LOOK: Duration = Duration::from_millis(200);
+/// Time between two lines of how it goes.
+const LINE: Duration = Duration::from_secs(2);
 /// Answers of LogHub that are spoilt.
 const SPOILT: [FaultKind; 6] = [
     FaultKind::CutBody,
@@ -80,7 +95,7 @@ const SPOILT: [FaultKind; 6] = [
     FaultKind::CommitBusy,
 ];
 /// Who takes leases away, and is never heard of again.
-const THIEF: &str = "thief";
+pub(super) const THIEF: &str = "thief";
 
 /// What was done, and what it took to stand it.
 #[derive(Debug, Default)]
@@ -150,11 +165,14 @@ pub(super) struct Stage<'a> {
     log: Logger,
     siem: Siem<'a>,
     traps: Arc<Traps>,
+    connections: Arc<Connections>,
+    view: &'a View,
     forwarder: ForwarderHandle,
     random: Rng,
     begin: Instant,
     deadline: Instant,
-    next_picture: Instant,
+    next_look: Instant,
+    next_line: Instant,
     tally: Tally,
 }
 
@@ -162,7 +180,7 @@ pub(super) struct Stage<'a> {
 struct Siem<'a> {
     address: SocketAddr,
     certs: &'a Path,
-    checker: SharedChecker,
+    judge: Judge,
     running: Option<receiver::Running>,
     back_at: Instant,
 }
@@ -172,7 +190,7 @@ impl Siem<'_> {
     fn look_after(&mut self) -> Result<(), String> {
         if self.running.is_none() && Instant::now() >= self.back_at {
             // Somebody else may have the port for a moment: as the near end of a connection.
-            self.running = serve_receiver(self.certs, self.checker.clone(), self.address, true).ok();
+            self.running = serve_receiver(self.certs, self.judge.clone(), self.address).ok();
         }
         Ok(())
     }
@@ -187,12 +205,14 @@ impl<'a> Stage<'a> {
         source: &'a Source,
         siem: receiver::Running,
         certs: &'a Path,
-        checker: SharedChecker,
+        judge: Judge,
+        connections: Arc<Connections>,
         mut config: ForwarderConfig,
         log: &Logger,
+        view: &'a View,
         deadline: Instant,
     ) -> Result<Self, String> {
-        trouble::expect_planned_panics();
+        outside::expect_planned_panics();
         // Short enough that what a thief or a dead forwarder holds is free again while one watches.
         config.source.heartbeat_interval = Duration::from_millis(500);
         config.source.group_timeout_s = 2;
@@ -200,10 +220,10 @@ impl<'a> Stage<'a> {
         // While one is being replaced, the other goes on.
         config.limits.workers = 2;
         let traps = Arc::new(Traps::default());
-        let log = trouble::log(log.clone(), Arc::clone(&traps));
+        let log = outside::log(log.clone(), Arc::clone(&traps));
         let begin = Instant::now();
-        let siem = Siem { address: siem.address(), certs, checker, running: Some(siem), back_at: begin };
-        let forwarder = start(&mut config, &traps, &log)?;
+        let siem = Siem { address: siem.address(), certs, judge, running: Some(siem), back_at: begin };
+        let forwarder = start(&mut config, &traps, &connections, &log)?;
         Ok(Self {
             hub,
             source,
@@ -211,11 +231,14 @@ impl<'a> Stage<'a> {
             log,
             siem,
             traps,
+            connections,
+            view,
             forwarder,
             random: Rng::with_seed(seed),
             begin,
             deadline,
-            next_picture: begin,
+            next_look: begin,
+            next_line: begin,
             tally: Tally { seed, ..Tally::default() },
         })
     }
@@ -248,7 +271,7 @@ impl<'a> Stage<'a> {
 
     /// Waits until all that was made is delivered and committed; whether it came to that before the deadline.
     pub(super) async fn until_delivered(&mut self) -> Result<bool, String> {
-        while verdict(&self.siem.checker).unique < self.source.produced() || !self.source.checkpoints_at_end() {
+        while verdict(&self.siem.judge.checker).unique < self.source.produced() || !self.source.checkpoints_at_end() {
             if Instant::now() >= self.deadline {
                 return Ok(false);
             }
@@ -296,12 +319,20 @@ impl<'a> Stage<'a> {
             self.begin_again(ended)?;
         }
         self.siem.look_after()?;
-        if Instant::now() >= self.next_picture {
-            self.next_picture = Instant::now() + PICTURE;
-            let shards = self.forwarder.status().await.map_or(0, |status| status.shards.len());
-            let verdict = verdict(&self.siem.checker);
-            let counts = format!("{} delivered, {} twice or more", verdict.unique, verdict.duplicates);
-            self.tell("", format_args!("{counts}; {shards} shards held"));
+        let now = Instant::now();
+        if now >= self.next_look {
+            self.next_look = now + LOOK;
+            let status = self.forwarder.status().await;
+            let shards = status.as_ref().map_or(0, |status| status.shards.len());
+            if let Some(status) = status {
+                self.view.status(status);
+            }
+            if now >= self.next_line {
+                self.next_line = now + LINE;
+                let verdict = verdict(&self.siem.judge.checker);
+                let counts = format!("{} delivered, {} twice or more", verdict.unique, verdict.duplicates);
+                self.view.progress(format_args!("{:>6.1} s          {counts}; {shards} shards held", self.seconds()));
+            }
         }
         Ok(())
     }
@@ -313,7 +344,7 @@ impl<'a> Stage<'a> {
                 self.tally.totals.add(&self.forwarder.counters());
                 self.tally.totals.restarts += 1;
                 self.tell("", format_args!("the forwarder ended with its {actor}; another one begins"));
-                self.forwarder = start(&mut self.config, &self.traps, &self.log)?;
+                self.forwarder = start(&mut self.config, &self.traps, &self.connections, &self.log)?;
                 Ok(())
             }
             Err(error) => Err(error.to_string()),
@@ -322,11 +353,15 @@ impl<'a> Stage<'a> {
     }
 
     fn is_delivering(&self) -> bool {
-        verdict(&self.siem.checker).unique > 0
+        verdict(&self.siem.judge.checker).unique > 0
     }
 
     fn tell(&self, fault: &str, what: fmt::Arguments<'_>) {
-        say(format_args!("{:>6.1} s  {fault:<7} {what}", self.begin.elapsed().as_secs_f64()));
+        self.view.event(format_args!("{:>6.1} s  {fault:<7} {what}", self.seconds()));
+    }
+
+    fn seconds(&self) -> f64 {
+        self.begin.elapsed().as_secs_f64()
     }
 
     // ---- faults ----------------------------------------------------------------------------------------------------
@@ -339,13 +374,14 @@ impl<'a> Stage<'a> {
             Step::Split => self.split(),
             Step::Spoil(kind) => {
                 self.hub.service().faults().add(FaultArg { kind, count: 1 });
-                self.tell("spoilt", format_args!("an answer of LogHub: {}", name_of(kind)));
+                self.tell(Kind::Spoil.word(), format_args!("an answer of LogHub: {}", name_of(kind)));
                 Some(Kind::Spoil)
             }
             Step::Panic(victim) => self.panic(victim).await?,
         };
         if let Some(kind) = happened {
             *self.tally.faults.entry(kind).or_default() += 1;
+            self.view.count_fault(kind.word());
         }
         Ok(())
     }
@@ -355,7 +391,7 @@ impl<'a> Stage<'a> {
         let open = self.open_connections();
         let Some(running) = self.siem.running.as_ref().filter(|_| open > 0) else { return Ok(None) };
         running.cut();
-        self.tell("cut", format_args!("{open} connections of the receiver, wherever they were"));
+        self.tell(Kind::Cut.word(), format_args!("{open} connections of the receiver, wherever they were"));
         Ok(Some(Kind::Cut))
     }
 
@@ -370,7 +406,7 @@ impl<'a> Stage<'a> {
         running.kill();
         let away = Duration::from_millis(self.random.u64(AWAY));
         self.siem.back_at = Instant::now() + away;
-        self.tell("killed", format_args!("the receiver; it is back in {:.1} s", away.as_secs_f64()));
+        self.tell(Kind::Kill.word(), format_args!("the receiver; it is back in {:.1} s", away.as_secs_f64()));
         Ok(Some(Kind::Kill))
     }
 
@@ -390,7 +426,10 @@ impl<'a> Stage<'a> {
             hub.heartbeat(at, &group, THIEF, &[], now).ok()
         });
         let Some(stolen) = stolen.filter(|stolen| !stolen.is_empty()) else { return Ok(None) };
-        self.tell("stolen", format_args!("the leases of {} shards, by a consumer that falls silent", stolen.len()));
+        self.tell(
+            Kind::Steal.word(),
+            format_args!("the leases of {} shards, by a consumer that falls silent", stolen.len()),
+        );
         Ok(Some(Kind::Steal))
     }
 
@@ -403,7 +442,7 @@ impl<'a> Stage<'a> {
             let children = hub.split_shard(at, shard, SplitAt::Parts(2), now).ok()?;
             Some((shard, children.len().saturating_sub(1)))
         })?;
-        self.tell("split", format_args!("shard {shard} into {children}"));
+        self.tell(Kind::Split.word(), format_args!("shard {shard} into {children}"));
         Some(Kind::Split)
     }
 
@@ -419,7 +458,7 @@ impl<'a> Stage<'a> {
             self.tell("", format_args!("no {} came by to panic", victim.name()));
             return Ok(None);
         }
-        self.tell("panic", format_args!("{} {}", victim.name(), victim.doing()));
+        self.tell(Kind::Panic.word(), format_args!("{} {}", victim.name(), victim.doing()));
         Ok(Some(Kind::Panic))
     }
 }
@@ -441,12 +480,17 @@ fn name_of(kind: FaultKind) -> String {
     clap::ValueEnum::to_possible_value(&kind).map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
-/// A forwarder as the process would start it, but for the traps. Each has a name of its own.
-fn start(config: &mut ForwarderConfig, traps: &Arc<Traps>, log: &Logger) -> Result<ForwarderHandle, String> {
+/// A forwarder as the process would start it, but for what is watched and the traps. Each has a name of its own.
+pub(super) fn start(
+    config: &mut ForwarderConfig,
+    traps: &Arc<Traps>,
+    connections: &Arc<Connections>,
+    log: &Logger,
+) -> Result<ForwarderHandle, String> {
     let source = &mut config.source;
     source.consumer_name = sls_syslog_actors::config::SourceConfig::unique_consumer_name(&source.consumer_group);
     let inner = SystemPorts::new(config).map_err(|error| error.to_string())?;
-    let ports = Arc::new(TroubledPorts { inner, traps: Arc::clone(traps) });
+    let ports = Arc::new(DemoPorts { inner, traps: Arc::clone(traps), connections: Arc::clone(connections) });
     let placement = Placement::threads(config.limits.workers).map_err(|error| error.to_string())?;
     let builder = Forwarder::builder(config.clone()).logger(log.clone()).outside(ports, placement);
     builder.start().map_err(|error| error.to_string())

@@ -4,32 +4,39 @@
 //! everything around the forwarder breaks meanwhile, and its own actors panic.
 
 mod chaos;
+mod outside;
+mod picture;
 mod proof;
-mod trouble;
+mod screen;
+mod view;
 
-use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use slog::Logger;
+use slog::{Logger, warn};
 use sls_syslog_actors::config::{Credentials, DestinationConfig, ForwarderConfig, Protocol, SourceConfig};
-use sls_syslog_actors::forwarder::{Forwarder, ForwarderHandle};
+use sls_syslog_actors::forwarder::ForwarderHandle;
 use sls_syslog_actors::loghub::generate::{Kind, NUMBER_KEY, STREAM_KEY};
-use sls_syslog_actors::messages::ReceiverState;
+use sls_syslog_actors::messages::{ForwarderStatus, ReceiverState};
 
 use self::chaos::Stage;
+use self::outside::Connections;
 use self::proof::{Proof, Source};
+use self::screen::{Held, Screen, Stopped};
+use self::view::{View, say};
 use crate::loghub::feed::{Amount, Feed};
 use crate::loghub::serve as loghub;
 use crate::receiver::check::{Checker, Keys, Verdict};
 use crate::receiver::relp::RelpFaults;
 use crate::receiver::{serve as receiver, tls};
+use crate::run::Signals;
 use crate::settings::{LogFormat, LogSettings};
-use crate::{exit, logging};
+use crate::{exit, logging, terminal};
 
 /// Its arguments.
 #[derive(Debug, clap::Args)]
@@ -49,6 +56,9 @@ pub struct DemoArgs {
     /// Gives up after so many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
     within: u64,
+    /// Tells it in lines, as where stdin or stdout is no terminal, instead of a live picture
+    #[arg(long)]
+    plain: bool,
     /// Also shows the forwarder's own log, from this level on: warning, with --chaos critical
     #[arg(long, value_name = "LEVEL", value_parser = level)]
     log_level: Option<slog::Level>,
@@ -66,48 +76,103 @@ pub fn run(args: DemoArgs) -> ExitCode {
     // What happens under --chaos is told line by line; the log would tell each once more, from the other side.
     let usual = if args.chaos { slog::Level::Critical } else { slog::Level::Warning };
     let level = args.log_level.unwrap_or(usual);
-    let (log, guard) = logging::init(&LogSettings { level, format: LogFormat::Terminal });
-    let outcome = actix_rt::System::new().block_on(show(&args, &log));
-    drop(guard);
+    let screen = if args.plain { None } else { Screen::enter() };
+    let held = Held::default();
+    let view = if screen.is_some() { View::picture(args.logs, held.clone()) } else { View::Lines };
+    let (log, guard) = if screen.is_some() && io::stderr().is_terminal() {
+        logging::init_into(level, held.clone())
+    } else {
+        logging::init(&LogSettings { level, format: LogFormat::Terminal })
+    };
+    let mut out = Output { screen, guard: Some(guard), held };
+    let system = actix_rt::System::new();
+    let outcome = system.block_on(until_stopped(&args, &log, &view, &mut out.screen));
+    drop(out);
     match outcome {
-        Ok(proof) => {
+        Ok(Ok(proof)) => {
             say(format_args!("\n{proof}"));
             exit::code(if proof.holds() { exit::OK } else { exit::FAILED })
         }
-        Err(what) => {
+        Ok(Err(what)) => {
             eprintln!("error: {what}");
             exit::code(exit::FAILED)
+        }
+        Err((by, code)) => {
+            eprintln!("stopped by {by} before the end: nothing is proven");
+            // Logs may still be being made, and nobody waits for them any more.
+            std::process::exit(code.into())
         }
     }
 }
 
-async fn show(args: &DemoArgs, log: &Logger) -> Result<Proof, String> {
+/// Where the demo writes. Dropped, also by a panic, it puts the terminal in order first, and prints then what the log
+/// said behind the picture.
+struct Output {
+    screen: Option<Screen>,
+    guard: Option<logging::LogGuard>,
+    held: Held,
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        self.screen = None;
+        self.guard = None;
+        self.held.release();
+    }
+}
+
+/// The demo, and the picture beside it; an error is who stopped it.
+async fn until_stopped(
+    args: &DemoArgs,
+    log: &Logger,
+    view: &View,
+    screen: &mut Option<Screen>,
+) -> Result<Result<Proof, String>, Stopped> {
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(e) => return Ok(Err(format!("cannot listen for signals: {e}"))),
+    };
+    let stopped = async {
+        match (screen, view) {
+            (Some(screen), View::Picture(told)) => {
+                screen.draw(told);
+                screen.show(told, &mut signals).await
+            }
+            _ => signals.next().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        stopped = stopped => Err(stopped),
+        outcome = show(args, log, view) => Ok(outcome),
+    }
+}
+
+async fn show(args: &DemoArgs, log: &Logger, view: &View) -> Result<Proof, String> {
     let begin = Instant::now();
     let folder = CertFolder::new()?;
-    let mut hub = loghub::serve(loghub::Options { shards: args.shards, ..loghub::Options::default() })?;
-    for feed in feeds(args.logs, if args.chaos { CHAOS } else { CALM }) {
-        hub.feed(feed).map_err(|e| format!("cannot produce logs: {}", e.message))?;
-    }
+    let hub = loghub::serve(loghub::Options { shards: args.shards, ..loghub::Options::default() })?;
     let checker = Arc::new(Mutex::new(Checker::new(Keys {
         sep: "||".to_owned(),
         stream: STREAM_KEY.to_owned(),
         number: NUMBER_KEY.to_owned(),
     })));
     tls::make_into(&folder.path, &[])?;
-    let siem = serve_receiver(&folder.path, Arc::clone(&checker), ANY_PORT, args.chaos)?;
-    let way = if args.chaos { "RELP inside TLS 1.3" } else { "TLS 1.3" };
-    say(format_args!("LogHub   http://{}  ({} shards)", hub.address(), args.shards));
-    say(format_args!("receiver {} over {way}, client certificate asked for", siem.address()));
-
+    let judge = Judge { checker: Arc::clone(&checker), relp: args.chaos, log: log.clone() };
+    let siem = serve_receiver(&folder.path, judge.clone(), ANY_PORT)?;
     let protocol = if args.chaos { Protocol::RelpTls } else { Protocol::Tls };
-    let config = config(protocol, hub.address(), siem.address(), &folder.path)?;
+    let mut config = config(protocol, hub.address(), siem.address(), &folder.path)?;
     let group = config.source.consumer_group.clone();
-    let source = Source { service: Arc::clone(hub.service()), group };
+    let source = Rc::new(Source { service: Arc::clone(hub.service()), group });
+    let connections = Arc::new(Connections::default());
+    let way = if args.chaos { "RELP inside TLS 1.3" } else { "TLS 1.3" };
+    view.begin((format!("http://{}", hub.address()), way, siem.address().to_string()), &source, &checker, &connections);
+    let mut hub = fed(hub, feeds(args.logs, if args.chaos { CHAOS } else { CALM })).await?;
     let deadline = begin + Duration::from_secs(args.within);
     if args.chaos {
         let seed = args.seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
-        let checking = Arc::clone(&checker);
-        let mut stage = Stage::begin(seed, &hub, &source, siem, &folder.path, checking, config, log, deadline)?;
+        let mut stage =
+            Stage::begin(seed, &hub, &source, siem, &folder.path, judge, connections, config, log, view, deadline)?;
         stage.play().await?;
         // A feed that meets a split may make some more than it was told; from here on it makes none.
         let gave_up = !stage.until_produced(args.logs).await?;
@@ -126,8 +191,8 @@ async fn show(args: &DemoArgs, log: &Logger) -> Result<Proof, String> {
             tally: Some(tally),
         });
     }
-    let forwarder = Forwarder::builder(config).logger(log.clone()).start().map_err(|e| e.to_string())?;
-    let gave_up = !until_delivered(&forwarder, &checker, &source, args.logs, deadline).await?;
+    let forwarder = chaos::start(&mut config, &Arc::default(), &connections, log)?;
+    let gave_up = !until_delivered(&forwarder, &checker, &source, args.logs, view, deadline).await?;
     let ended = forwarder.stop().await.map_err(|e| e.to_string())?;
     hub.stop_feeding();
     let proof = Proof {
@@ -143,6 +208,17 @@ async fn show(args: &DemoArgs, log: &Logger) -> Result<Proof, String> {
     };
     siem.stop();
     Ok(proof)
+}
+
+/// Begins to make logs. The backlog may take a while, in which the picture goes on and the demo can be stopped.
+async fn fed(mut hub: loghub::Running, feeds: [Feed; 2]) -> Result<loghub::Running, String> {
+    let fed = tokio::task::spawn_blocking(move || {
+        for feed in feeds {
+            hub.feed(feed).map_err(|e| format!("cannot produce logs: {}", e.message))?;
+        }
+        Ok(hub)
+    });
+    fed.await.map_err(|e| format!("cannot produce logs: {e}"))?
 }
 
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
@@ -184,12 +260,13 @@ fn config(protocol: Protocol, hub: SocketAddr, siem: SocketAddr, certs: &Path) -
     Ok(ForwarderConfig::new(source, destination))
 }
 
-/// Prints a line a second until everything is delivered and committed; whether it came to that before the deadline.
+/// Tells how it goes until everything is delivered and committed; whether it came to that before the deadline.
 async fn until_delivered(
     forwarder: &ForwarderHandle,
     checker: &SharedChecker,
     source: &Source,
     logs: u64,
+    view: &View,
     deadline: Instant,
 ) -> Result<bool, String> {
     let (mut before, mut at) = (0, Instant::now());
@@ -204,8 +281,14 @@ async fn until_delivered(
         let now = Instant::now();
         let delivered = verdict(checker).unique;
         let done = delivered >= logs && source.checkpoints_at_end();
+        if let Some(status) = forwarder.status().await {
+            if done || now >= next_line {
+                let rate = (delivered - before) as f64 / (now - at).as_secs_f64();
+                view.progress(format_args!("{}", line(&status, delivered, logs, rate)));
+            }
+            view.status(status);
+        }
         if done || now >= next_line {
-            line(forwarder, delivered, logs, (delivered - before) as f64 / (now - at).as_secs_f64()).await;
             (before, at, next_line) = (delivered, now, now + Duration::from_secs(1));
         }
         if done || now >= deadline {
@@ -214,54 +297,48 @@ async fn until_delivered(
     }
 }
 
-async fn line(forwarder: &ForwarderHandle, delivered: u64, logs: u64, rate: f64) {
-    let Some(status) = forwarder.status().await else { return };
+/// How it goes, in two lines of at most 80 columns.
+fn line(status: &ForwarderStatus, delivered: u64, logs: u64, rate: f64) -> String {
     let receiver = match &status.receiver {
         ReceiverState::Ready => format!("ready ({})", status.confirmation.as_str()),
         ReceiverState::Idle => "connecting".to_owned(),
         ReceiverState::Down { why } => format!("down: {why}"),
     };
-    say(format_args!(
-        "shards {:>2} | delivered {delivered:>8} of {logs} | {rate:>7.0}/s | raw {:>4} MB | commits {:>3} | lag {:>2} s | receiver {receiver}",
-        status.shards.len(),
-        status.counters.raw_bytes / 1_000_000,
-        status.counters.commits,
+    let counters = &status.counters;
+    format!(
+        "delivered {delivered:>8} of {logs} | {rate:>7.0}/s | lag {:>2} s | raw {:>4} MB\n  \
+         {:>3} shards | {:>3} commits | receiver {}",
         status.lag_s.unwrap_or(0),
-    ));
-}
-
-/// Prints a line. Whoever reads may have gone (`demo | head`): that does not change what is proven.
-fn say(line: fmt::Arguments<'_>) {
-    let _ = writeln!(io::stdout(), "{line}");
+        counters.raw_bytes / 1_000_000,
+        status.shards.len(),
+        counters.commits,
+        terminal::wrap(&receiver, 37, 4),
+    )
 }
 
 fn verdict(checker: &SharedChecker) -> Verdict {
     checker.lock().unwrap_or_else(PoisonError::into_inner).verdict()
 }
 
-fn serve_receiver(
-    certs: &Path,
-    checker: SharedChecker,
-    listen: SocketAddr,
-    relp: bool,
-) -> Result<receiver::Running, String> {
+fn serve_receiver(certs: &Path, judge: Judge, listen: SocketAddr) -> Result<receiver::Running, String> {
     let identity = tls::from_folder(certs)?;
     let options = receiver::Options {
         listen,
         transport: receiver::Transport::Tls(tls::server_config(&identity)?),
         framing: None,
-        relp: relp.then(RelpFaults::default),
+        relp: judge.relp.then(RelpFaults::default),
         limits: receiver::Limits::default(),
     };
-    let judge = Judge { checker, is_quiet: relp };
     receiver::serve(options, Box::new(judge)).map_err(|e| format!("cannot start the receiver: {e}"))
 }
 
 /// Gives every message to the checker.
+#[derive(Clone)]
 struct Judge {
     checker: SharedChecker,
-    /// Connections that end are no surprise.
-    is_quiet: bool,
+    /// Whether RELP is spoken, by a receiver that is cut and killed: connections that end are no surprise then.
+    relp: bool,
+    log: Logger,
 }
 
 impl receiver::Sink for Judge {
@@ -271,8 +348,8 @@ impl receiver::Sink for Judge {
     }
 
     fn trouble(&mut self, from: SocketAddr, what: &str) {
-        if !self.is_quiet {
-            eprintln!("receiver: {from}: {what}");
+        if !self.relp {
+            warn!(self.log, "receiver: {}: {}", from, what);
         }
     }
 

@@ -72,6 +72,12 @@ pub fn init(settings: &LogSettings) -> (Logger, LogGuard) {
     }
 }
 
+/// The same for people, without colour, into something else than stderr.
+pub fn init_into<W: Write + Send + 'static>(level: Level, writer: W) -> (Logger, LogGuard) {
+    let decorator = Escaping(slog_term::PlainDecorator::new(writer));
+    start(level, slog_term::FullFormat::new(decorator).use_original_order().use_utc_timestamp().build())
+}
+
 /// One object a line: `ts`, `level`, `msg`, then the record's own keys.
 fn json<W: Write + Send + 'static>(writer: W) -> slog_json::Json<W> {
     slog_json::Json::new(writer).add_default_keys().build()

@@ -16,6 +16,7 @@ mod leases;
 mod origin;
 mod outage;
 mod peers;
+mod picture;
 mod refusals;
 mod relp;
 mod rfc3164;

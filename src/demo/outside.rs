@@ -1,11 +1,12 @@
-//! What panics inside the forwarder's actors: its clients of SLS, its connections, and its log. An embedder may replace
-//! all three, so nothing in the product knows of it.
+//! The outside as the demo's forwarder meets it: real, but that its connections are watched, and that there are traps
+//! in it, which make actors panic where they are set. An embedder may replace all of it, so nothing in the product knows
+//! of it.
 
 use std::io;
 use std::panic::PanicHookInfo;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
@@ -122,19 +123,74 @@ impl Drain for TroubledLog {
     }
 }
 
-/// The outside as it really is, with traps in it.
-pub(super) struct TroubledPorts {
-    pub(super) inner: SystemPorts,
-    pub(super) traps: Arc<Traps>,
+/// The connections to the receiver, watched.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    opened: AtomicU64,
+    open: Mutex<Vec<Arc<Watched>>>,
 }
 
-impl WorkerPorts for TroubledPorts {
+/// One connection, counted as it is used; bytes are those of frames, before TLS.
+#[derive(Debug)]
+struct Watched {
+    number: u64,
+    written: AtomicU64,
+    confirmed: AtomicU64,
+}
+
+/// A connection at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ConnectionRow {
+    /// The first one that was opened is 1.
+    pub(super) number: u64,
+    /// Bytes written.
+    pub(super) written: u64,
+    /// Bytes confirmed, as of the forwarder's last look.
+    pub(super) confirmed: u64,
+}
+
+impl Connections {
+    /// Those that are open, oldest first.
+    pub(super) fn open(&self) -> Vec<ConnectionRow> {
+        let row = |watched: &Arc<Watched>| ConnectionRow {
+            number: watched.number,
+            // In this order: what is confirmed was written before.
+            confirmed: watched.confirmed.load(Ordering::Relaxed),
+            written: watched.written.load(Ordering::Relaxed),
+        };
+        self.list().iter().map(row).collect()
+    }
+
+    fn add(&self) -> Arc<Watched> {
+        let number = self.opened.fetch_add(1, Ordering::Relaxed) + 1;
+        let watched = Arc::new(Watched { number, written: AtomicU64::new(0), confirmed: AtomicU64::new(0) });
+        self.list().push(Arc::clone(&watched));
+        watched
+    }
+
+    fn list(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Watched>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The outside as it really is, with watched connections and with traps in it.
+pub(super) struct DemoPorts {
+    pub(super) inner: SystemPorts,
+    pub(super) traps: Arc<Traps>,
+    pub(super) connections: Arc<Connections>,
+}
+
+impl WorkerPorts for DemoPorts {
     fn log_hub(&self) -> Rc<dyn LogHub> {
         Rc::new(TroubledHub { inner: self.inner.log_hub(), traps: Arc::clone(&self.traps) })
     }
 
     fn dialer(&self, counters: Arc<Counters>, log: Logger) -> Rc<dyn Dial> {
-        Rc::new(TroubledDialer { inner: self.inner.dialer(counters, log), traps: Arc::clone(&self.traps) })
+        Rc::new(DemoDialer {
+            inner: self.inner.dialer(counters, log),
+            traps: Arc::clone(&self.traps),
+            connections: Arc::clone(&self.connections),
+        })
     }
 
     fn dead_letter(&self, log: Logger) -> Option<Rc<dyn DeadLetter>> {
@@ -209,28 +265,45 @@ impl LogHub for TroubledHub {
     }
 }
 
-struct TroubledDialer {
+struct DemoDialer {
     inner: Rc<dyn Dial>,
     traps: Arc<Traps>,
+    connections: Arc<Connections>,
 }
 
-impl Dial for TroubledDialer {
+impl Dial for DemoDialer {
     fn dial(&self) -> LocalBoxFuture<'static, Result<Box<dyn Transport>, DialError>> {
-        let (dialing, traps) = (self.inner.dial(), Arc::clone(&self.traps));
-        async move { Ok(Box::new(TroubledTransport { inner: dialing.await?, traps }) as Box<dyn Transport>) }
-            .boxed_local()
+        let (dialing, traps, connections) = (self.inner.dial(), Arc::clone(&self.traps), Arc::clone(&self.connections));
+        async move {
+            let inner = dialing.await?;
+            let watched = connections.add();
+            Ok(Box::new(DemoTransport { inner, traps, watched, connections }) as Box<dyn Transport>)
+        }
+        .boxed_local()
     }
 }
 
-struct TroubledTransport {
+struct DemoTransport {
     inner: Box<dyn Transport>,
     traps: Arc<Traps>,
+    watched: Arc<Watched>,
+    connections: Arc<Connections>,
 }
 
-impl Transport for TroubledTransport {
+impl Drop for DemoTransport {
+    fn drop(&mut self) {
+        self.connections.list().retain(|open| open.number != self.watched.number);
+    }
+}
+
+impl Transport for DemoTransport {
     fn poll_write(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> Poll<io::Result<usize>> {
         self.traps.step(Victim::SyslogConnection);
-        self.inner.poll_write(cx, frames)
+        let written = self.inner.poll_write(cx, frames);
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.watched.written.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+        written
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -242,7 +315,13 @@ impl Transport for TroubledTransport {
     }
 
     fn look(&mut self) -> io::Result<Look> {
-        self.inner.look()
+        let look = self.inner.look()?;
+        self.watched.confirmed.store(look.confirmed, Ordering::Relaxed);
+        Ok(look)
+    }
+
+    fn answers(&self) -> u64 {
+        self.inner.answers()
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
