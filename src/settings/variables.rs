@@ -1,6 +1,6 @@
 //! Variables of the environment that look as if they were meant for us, and what they should be called.
 
-use super::keys::{KEYS, Key, distance};
+use super::keys::{self, KEYS, Key, distance};
 
 /// The variable that was probably meant.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,13 +29,14 @@ const MISTAKEN: &[(&str, &str)] = &[
 
 /// Our own prefix, with one underscore too few.
 const SINGLE: &str = "SLS_SYSLOG_";
-/// Variables of ours that are no settings.
-const NO_SETTING: [&str; 1] = ["SLS_SYSLOG_CONFIG"];
+/// Variables of ours that are no settings, the second by its beginning.
+const NO_SETTING: [&str; 2] = ["SLS_SYSLOG_CONFIG", "SLS_SYSLOG_TEST_"];
 
 /// What a variable that is not read was probably meant to be.
 pub fn meant_by(name: &str) -> Option<Meant> {
     let upper = name.to_ascii_uppercase();
-    let is_read = KEYS.iter().any(|key| key.short == Some(name)) || NO_SETTING.contains(&name);
+    let is_read =
+        KEYS.iter().any(|key| key.short == Some(name)) || name == NO_SETTING[0] || name.starts_with(NO_SETTING[1]);
     if is_read || name.starts_with("SLS_SYSLOG__") || name.len() > 100 {
         return None;
     }
@@ -77,8 +78,14 @@ fn by_long_name(rest: &str) -> Option<Meant> {
         let near = KEYS.iter().map(|key| (distance(&written(key), rest), key)).min_by_key(|(near, _)| *near);
         near.filter(|(distance, _)| *distance <= 2).map(|(_, key)| key)
     };
-    let key = exact.or_else(near)?;
-    Some(Meant { key: key.name, variable: long_variable(key), certain: true })
+    let meant = |key: &Key, certain| Meant { key: key.name, variable: long_variable(key), certain };
+    if let Some(key) = exact.or_else(near) {
+        return Some(meant(key, true));
+    }
+    // Another section, another word for it, more than a slip: worth a hint, since the prefix is ours.
+    let dotted = [rest.to_owned(), rest.replacen('_', ".", 1), rest.replacen('_', ".", 2)];
+    let key = dotted.iter().find_map(|name| keys::find(keys::nearest(name)?))?;
+    Some(meant(key, false))
 }
 
 fn long_variable(key: &Key) -> String {
@@ -101,6 +108,11 @@ mod tests {
             ("SLS_SYSLOG_PORT", "SLS_SYSLOG__DESTINATION__PORT", true),
             ("SLS_SYSLOG_DESTINATION_TLS_SERVER_NAME", "SLS_SYSLOG__DESTINATION__TLS__SERVER_NAME", true),
             ("SLS_SYSLOG_LIMITS_WORKER", "SLS_SYSLOG__LIMITS__WORKERS", true),
+            ("SLS_SYSLOG_PROTO", "SLS_SYSLOG__DESTINATION__PROTOCOL", false),
+            ("SLS_SYSLOG_TARGET_HOST", "SLS_SYSLOG__DESTINATION__HOST", false),
+            ("SLS_SYSLOG_DESTINATION_PROT", "SLS_SYSLOG__DESTINATION__PORT", true),
+            ("SLS_SYSLOG_HEARTBEATINTERVALL", "SLS_SYSLOG__SOURCE__HEARTBEAT_INTERVAL", false),
+            ("SLS_SYSLOG_OUTPUT_TLS_SERVERNAME", "SLS_SYSLOG__DESTINATION__TLS__SERVER_NAME", false),
             ("SYSLOG_FACILITY", "SLS_SYSLOG__DESTINATION__FACILITY", false),
             ("SLS_REGION", "SLS_SYSLOG__SOURCE__REGION", false),
         ] {
@@ -117,6 +129,9 @@ mod tests {
             "SLS_SYSLOG__DESTINATION__PROTO",
             "SLS_SYSLOG_TEST_RSYSLOGD",
             "SLS_SYSLOG_SEEDS",
+            "SLS_SYSLOG_FAULTS",
+            "SLS_SYSLOG_FAULT_SEED",
+            "SLS_SYSLOG_BLESS",
             "SYSLOG_SERVICE_HOST",
             "SYSLOG_PORT_514_TCP",
             "SYSLOG_IDENTIFIER",
