@@ -1,6 +1,7 @@
 //! `config show` and `config check`: what the settings are, where each comes from, what follows from them.
 
 use std::fmt::Write as _;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use super::keys::KEYS;
 use super::layers::{Merged, World};
 use super::{Flags, Layers, Problem, Settings, load_from};
 use crate::exit;
+use crate::terminal::{WIDTH, wrap};
 
 /// Looks at the settings.
 #[derive(Debug, clap::Subcommand)]
@@ -49,7 +51,7 @@ pub fn run_command(command: ConfigCommand, layers: Layers) -> ExitCode {
         ConfigCommand::Check { flags } => finish(load_from(&layers.with_flags(flags), &world).1, |settings| {
             println!("ok");
             for note in &settings.notes {
-                println!("note: {note}");
+                println!("note: {}", wrap(note, 6, 6));
             }
         }),
     }
@@ -67,8 +69,11 @@ fn finish(result: Result<Settings, Vec<Problem>>, then: impl FnOnce(&Settings)) 
 
 /// Prints all refusals and answers with their exit code.
 pub fn report(problems: &[Problem]) -> ExitCode {
+    // A log or a pipe gets whole lines.
+    let on_terminal = io::stderr().is_terminal();
     for problem in problems {
-        eprintln!("error: {problem}");
+        let text = problem.to_string();
+        eprintln!("error: {}", if on_terminal { wrap(&text, 7, 2) } else { text });
     }
     exit::code(exit::CONFIG)
 }
@@ -89,15 +94,26 @@ pub fn render(merged: &Merged, settings: Option<&Settings>) -> String {
     let mut out = String::new();
     for (name, value, origin) in rows(merged) {
         let value: String = value.unwrap_or_else(|| "-".to_owned()).chars().flat_map(char::escape_debug).collect();
-        let _ = writeln!(out, "{name:<40} {value:<32} {origin}");
+        // As short as a shell would name it.
+        let origin = origin.strip_prefix("environment variable ").map_or(origin.clone(), |name| format!("${name}"));
+        let row = format!("{name:<36} {value:<20} ");
+        let wide = row.chars().count() + origin.chars().count() > WIDTH;
+        let _ = match wide {
+            true => writeln!(out, "{}\n{:<37}{}", row.trim_end(), "", wrap(&origin, 37, 37)),
+            false => writeln!(out, "{row}{origin}"),
+        };
     }
     if let Some(settings) = settings {
         out.push_str("\nWhat follows:\n");
         for (what, value) in consequences(&settings.forwarder) {
-            let _ = writeln!(out, "  {what:<46} {value}");
+            let row = format!("  {what:<42} {value}");
+            let _ = match row.chars().count() > WIDTH {
+                true => writeln!(out, "  {what}\n      {}", wrap(&value, 6, 6)),
+                false => writeln!(out, "{row}"),
+            };
         }
         for note in &settings.notes {
-            let _ = writeln!(out, "  note: {note}");
+            let _ = writeln!(out, "  note: {}", wrap(note, 8, 8));
         }
     }
     out

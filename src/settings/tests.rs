@@ -585,9 +585,7 @@ fn show_tells_values_and_origins_and_never_a_secret() {
     }
     let table = show::render(&merged, Some(&settings));
     let line = |start: &str| table.lines().find(|line| line.starts_with(start)).unwrap_or_default().to_owned();
-    assert!(
-        line("source.access_key_secret ").ends_with("***                              environment variable SLS_AK_KEY")
-    );
+    assert!(line("source.access_key_secret ").ends_with("***                  $SLS_AK_KEY"));
     assert!(line("  batches in flight, per worker").ends_with(" 77"));
     assert!(line("  a lease is held for").ends_with(" 36 s"));
 }

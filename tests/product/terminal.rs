@@ -16,12 +16,14 @@ fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-const COMMANDS: [&str; 9] = ["run", "check", "status", "demo", "loghub", "receiver", "config", "completions", "man"];
+const COMMANDS: [&str; 10] =
+    ["run", "check", "status", "demo", "loghub", "receiver", "dead-letter", "config", "completions", "man"];
 
 #[test]
 fn every_help_text_fits_a_terminal() {
-    let config: [&[&str]; 2] = [&["config", "show"], &["config", "check"]];
-    for command in COMMANDS.iter().map(std::slice::from_ref).chain(config).chain([&[][..]]) {
+    let below: [&[&str]; 4] =
+        [&["config", "show"], &["config", "check"], &["dead-letter", "show"], &["dead-letter", "resend"]];
+    for command in COMMANDS.iter().map(std::slice::from_ref).chain(below).chain([&[][..]]) {
         for help in ["-h", "--help"] {
             let output = run(&[command, &[help]].concat());
             assert!(output.status.success(), "{command:?}");
@@ -36,6 +38,28 @@ fn every_help_text_fits_a_terminal() {
     }
     for (command, codes) in [("check", "1    at least one check FAILED"), ("status", "1    at least one warning")] {
         assert!(text(run(&[command, "--help"]).stdout).contains(codes), "{command}");
+    }
+}
+
+#[test]
+fn the_table_of_settings_fits_a_terminal() {
+    let mut command = Process::sls_syslog(&["config", "show", "--set", "destination.max_messages_per_second=20000"]);
+    command.env("STATE_DIRECTORY", "/var/lib/sls-syslog").envs([
+        ("SLS_ENDPOINT", "cn-hangzhou-intranet.log.aliyuncs.com"),
+        ("SLS_PROJECT", "a-project-with-quite-a-long-name"),
+        ("SLS_LOGSTORE", "a-logstore-with-quite-a-long-name"),
+        ("SLS_CG", "siem"),
+        ("SLS_AK_ID", "id"),
+        ("SLS_AK_KEY", "key"),
+        ("SYSLOG_HOST", "siem.example.com"),
+        ("SYSLOG_PROTOCOL", "tcp"),
+    ]);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(output.stderr));
+    let shown = text(output.stdout);
+    fits_a_terminal(&shown);
+    for row in ["$SYSLOG_PROTOCOL", "flag --set", "  note: destination.protocol tcp is not"] {
+        assert!(shown.contains(row), "no {row:?}:\n{shown}");
     }
 }
 
