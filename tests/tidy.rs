@@ -432,6 +432,38 @@ fn every_code_is_explained() {
     assert!(missing.is_empty(), "config/messages.md does not explain {missing:?}");
 }
 
+/// The capacity picture: each number that README.md gives for a setting is its default, and the actors' are all there.
+#[test]
+fn the_picture_shows_the_default_capacities() {
+    let text = |path: &str| std::fs::read_to_string(root().join(path)).unwrap();
+    let defaults = config::File::from_str(&text("config/default.toml"), config::FileFormat::Toml);
+    let defaults = config::Config::builder().add_source(defaults).build().unwrap();
+    let readme = text("README.md");
+    let picture = readme.split("\n## The picture\n").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let mut shown = BTreeSet::new();
+    for (at, _) in picture.match_indices(" = ") {
+        let key = picture[..at].rsplit(|c: char| c.is_whitespace()).next().unwrap();
+        let number = picture[at + 3..].split(|c: char| c.is_whitespace() || c == ';').next().unwrap();
+        let default = defaults.get_string(key).unwrap_or_else(|e| panic!("{key}: {e}"));
+        assert_eq!(number.trim_matches('"'), default, "{key} in README.md's picture");
+        shown.insert(key);
+    }
+    let mailboxes = defaults.get_table("mailbox").unwrap();
+    let wanted = mailboxes.keys().map(|name| format!("mailbox.{name}")).chain(["limits.bytes_in_flight".to_owned()]);
+    let missing: Vec<_> = wanted.filter(|key| !shown.contains(key.as_str())).collect();
+    none("README.md's picture does not show", &missing);
+}
+
+/// A page that is named is there.
+#[test]
+fn the_links_of_the_readme_lead_somewhere() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let targets = readme.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let broken: Vec<_> =
+        targets.filter(|target| !target.contains("://") && !root().join(target).exists()).map(str::to_owned).collect();
+    none("README.md names what is not there", &broken);
+}
+
 #[test]
 fn the_top_level_is_as_agreed() {
     let agreed =

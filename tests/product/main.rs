@@ -17,6 +17,7 @@ mod origin;
 mod outage;
 mod peers;
 mod picture;
+mod readme;
 mod refusals;
 mod relp;
 mod rfc3164;

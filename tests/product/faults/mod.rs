@@ -6,7 +6,7 @@
 mod judge;
 mod kept;
 mod lane;
-mod network;
+pub mod network;
 mod plan;
 mod proxy;
 mod table;
