@@ -564,7 +564,7 @@ mod tests {
             let batch = || {
                 let numbers = (ShardId(0), Epoch(1), Generation(0), Sequence(0));
                 let mut body = body_of(10);
-                (body.bytes, body.compression) = (compress(&body.bytes).into(), Compression::Lz4);
+                (body.bytes, body.compression) = (compress(&body.bytes, Compression::Lz4).into(), Compression::Lz4);
                 let ticket = Ticket::new(numbers, FailedFrom::none(), report_to.clone(), None);
                 let from = Cursor::new("c0").expect("printable");
                 FormatBatch { from, content: BatchContent::Body(body), ticket }

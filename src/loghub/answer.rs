@@ -10,8 +10,9 @@ use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::http::StatusCode;
 use bytes::Bytes;
 use serde_json::json;
-use sls_syslog_actors::loghub::{Coding, PullAnswer, Refusal};
+use sls_syslog_actors::loghub::{PullAnswer, Refusal};
 use sls_syslog_actors::wire::sls::body::compress;
+use sls_syslog_actors::wire::sls::reply::Compression;
 
 use super::fault::FaultKind;
 use super::routes::Success;
@@ -23,10 +24,10 @@ pub fn success(success: Success, request_id: String, spoil: impl FnOnce() -> Opt
     match success {
         Success::Empty => response.body(BoxBody::new(Bytes::new())),
         Success::Json(value) => response.content_type("application/json").body(value.to_string()),
-        Success::Pull(answer, coding) => {
+        Success::Pull(answer, compression) => {
             let fault = if answer.count > 0 { spoil() } else { None };
             response.content_type("application/x-protobuf");
-            pulled(&mut response, answer, coding, fault)
+            pulled(&mut response, answer, compression, fault)
         }
     }
 }
@@ -34,14 +35,14 @@ pub fn success(success: Success, request_id: String, spoil: impl FnOnce() -> Opt
 fn pulled(
     response: &mut actix_web::HttpResponseBuilder,
     mut answer: PullAnswer,
-    coding: Coding,
+    compression: Compression,
     fault: Option<FaultKind>,
 ) -> HttpResponse {
     let last = answer.last_number;
     match fault {
         Some(FaultKind::CorruptLz4) => answer.body = vec![0xff; answer.body.len()].into(),
         Some(FaultKind::NotProtobuf) => {
-            answer.body = compress(&vec![0xff; answer.raw_size.min(1 << 26) as usize]).into();
+            answer.body = compress(&vec![0xff; answer.raw_size.min(1 << 26) as usize], compression).into();
         }
         Some(FaultKind::LargerRaw) => answer.raw_size += 1,
         Some(FaultKind::SmallerRaw) => answer.raw_size = answer.raw_size.saturating_sub(1),
@@ -58,8 +59,8 @@ fn pulled(
     if fault != Some(FaultKind::NoRaw) {
         response.insert_header(("x-log-bodyrawsize", answer.raw_size));
     }
-    if coding == Coding::Lz4 {
-        response.insert_header(("x-log-compresstype", "lz4"));
+    if let Some(name) = compression.name() {
+        response.insert_header(("x-log-compresstype", name));
     }
     if fault != Some(FaultKind::NoCursor) {
         response.insert_header(("x-log-cursor", answer.next_cursor));

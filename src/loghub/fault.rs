@@ -13,7 +13,7 @@ pub enum FaultKind {
     CutBody,
     /// A pull's body ends before its first byte
     EmptyBody,
-    /// A pull's body is no LZ4 block
+    /// A pull's body is no LZ4 block, or whatever was asked for
     CorruptLz4,
     /// A pull declares one byte more than its body holds
     LargerRaw,
@@ -29,7 +29,7 @@ pub enum FaultKind {
     NoCursor,
     /// A pull carries log groups but the cursor does not move
     SameCursor,
-    /// A pull's body is LZ4 of something that is no log group list
+    /// A pull's body, once decompressed, is no log group list
     NotProtobuf,
     /// A pull gets 403 ShardReadQuotaExceed
     PullQuota,

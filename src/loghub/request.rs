@@ -5,7 +5,7 @@ use std::str::FromStr;
 use actix_web::HttpRequest;
 use actix_web::http::Method;
 use bytes::Bytes;
-use sls_syslog_actors::loghub::{Coding, Refusal};
+use sls_syslog_actors::loghub::Refusal;
 use sls_syslog_actors::model::ids::ShardId;
 use sls_syslog_actors::wire::sls::body::decompress;
 use sls_syslog_actors::wire::sls::query::{decode_query, decode_segment};
@@ -54,10 +54,10 @@ impl Request {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.trim())
     }
 
-    /// The compression that the client asks for; unknown ones count as none.
-    pub fn accepted_coding(&self) -> Coding {
-        let accepts = |header: &str| header.split(',').any(|token| token.trim().eq_ignore_ascii_case("lz4"));
-        if self.header("accept-encoding").is_some_and(accepts) { Coding::Lz4 } else { Coding::None }
+    /// The first compression that the client asks for and that is known, or none.
+    pub fn accepted_compression(&self) -> Compression {
+        let known = |header: &str| header.split(',').find_map(|token| Compression::from_name(token.trim()));
+        self.header("accept-encoding").and_then(known).unwrap_or(Compression::None)
     }
 
     /// The body as JSON.
@@ -75,22 +75,21 @@ impl Request {
                 return Err(Refusal::new(400, "InvalidBodyRawSize", "x-log-bodyrawsize is no number".into()));
             }
         };
-        match self.header("x-log-compresstype") {
-            None | Some("") => Ok(self.body.clone()),
-            Some(coding) if coding.eq_ignore_ascii_case("lz4") => {
-                let missing = || Refusal::new(400, "MissingBodyRawSize", "x-log-bodyrawsize does not exist".into());
-                let size = declared.ok_or_else(missing)?;
-                // Before memory is taken for it.
-                if size > most as u64 {
-                    return Err(too_large(most));
-                }
-                let mut buffer = Vec::new();
-                decompress(&self.body, Compression::Lz4, size, &mut buffer)
-                    .map(Bytes::copy_from_slice)
-                    .map_err(|e| Refusal::new(400, "PostBodyUncompressError", e.to_string()))
-            }
-            Some(other) => Err(Refusal::new(400, "InvalidCompressType", format!("{other} is not supported"))),
+        let Some(name) = self.header("x-log-compresstype").filter(|name| !name.is_empty()) else {
+            return Ok(self.body.clone());
+        };
+        let unknown = || Refusal::new(400, "InvalidCompressType", format!("{name} is not supported"));
+        let compression = Compression::from_name(name).ok_or_else(unknown)?;
+        let missing = || Refusal::new(400, "MissingBodyRawSize", "x-log-bodyrawsize does not exist".into());
+        let size = declared.ok_or_else(missing)?;
+        // Before memory is taken for it.
+        if size > most as u64 {
+            return Err(too_large(most));
         }
+        let mut buffer = Vec::new();
+        decompress(&self.body, compression, size, &mut buffer)
+            .map(Bytes::copy_from_slice)
+            .map_err(|e| Refusal::new(400, "PostBodyUncompressError", e.to_string()))
     }
 }
 

@@ -4,9 +4,10 @@ use actix_web::http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sls_syslog_actors::loghub::{
-    At, CheckpointView, Coding, From, GroupSettings, Pull, PullAnswer, Refusal, Route, ShardView, SplitAt,
+    At, CheckpointView, From, GroupSettings, Pull, PullAnswer, Refusal, Route, ShardView, SplitAt,
 };
 use sls_syslog_actors::model::ids::ShardId;
+use sls_syslog_actors::wire::sls::reply::Compression;
 
 use super::fault::Target;
 use super::request::{Request, hash_key, shard};
@@ -19,7 +20,7 @@ pub enum Success {
     /// JSON.
     Json(Value),
     /// Log groups, in this compression.
-    Pull(PullAnswer, Coding),
+    Pull(PullAnswer, Compression),
 }
 
 impl Request {
@@ -197,7 +198,7 @@ fn pull(service: &Service, at: At<'_>, request: &Request, id: ShardId) -> Result
     if request.parameter("processor").is_some_and(|name| !name.is_empty()) {
         return Err(Refusal::parameter("processor is not supported here".into()));
     }
-    let coding = request.accepted_coding();
+    let compression = request.accepted_compression();
     let pull = Pull {
         cursor: request.parameter("cursor").unwrap_or_default(),
         end_cursor: request
@@ -205,10 +206,10 @@ fn pull(service: &Service, at: At<'_>, request: &Request, id: ShardId) -> Result
             .or_else(|| request.parameter("endCursor"))
             .filter(|cursor| !cursor.is_empty()),
         count: request.required("count")?,
-        coding,
+        compression,
     };
     let answer = service.with(|hub, now| hub.pull(at, id, &pull, now))?;
-    Ok(Success::Pull(answer, coding))
+    Ok(Success::Pull(answer, compression))
 }
 
 fn list_groups(service: &Service, at: At<'_>) -> Result<Success, Refusal> {

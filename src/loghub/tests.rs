@@ -8,6 +8,7 @@ use sls_syslog_actors::config::{Credentials, Signature};
 use sls_syslog_actors::loghub::{Route, encode_cursor};
 use sls_syslog_actors::model::cursor::{Cursor, StartPosition};
 use sls_syslog_actors::model::ids::ShardId;
+use sls_syslog_actors::wire::sls::body::decompress;
 use sls_syslog_actors::wire::sls::reply::{Compression, ConsumerGroup, parse_cursor, parse_heartbeat, parse_pull_head};
 use sls_syslog_actors::wire::sls::request::{self, SlsRequest};
 use sls_syslog_actors::wire::sls::sign::{Signed, sign_request, v1_signature, v1_string_to_sign};
@@ -107,21 +108,38 @@ fn with_one_group() -> (Running, Cursor) {
 #[test]
 fn what_was_put_is_pulled_with_the_headers_that_clients_need() {
     let server = start(Options { shards: 1, ..Options::default() });
-    for (signature, compression) in [(Signature::V1, Compression::Lz4), (v4(), Compression::None)] {
-        let put = send(&server, &sign(request::put_logs(STORE, None, GROUP, compression), &signature));
+    let puts = [
+        (Signature::V1, Compression::Lz4),
+        (v4(), Compression::None),
+        (Signature::V1, Compression::Zstd),
+        (v4(), Compression::Deflate),
+    ];
+    for (signature, compression) in &puts {
+        let put = send(&server, &sign(request::put_logs(STORE, None, GROUP, *compression), signature));
         assert_eq!((put.status, put.body.len()), (200, 0));
     }
     let cursor = begin(&server);
-    let answer = send(&server, &sign(request::pull_logs(STORE, ShardId(0), &cursor, 10), &v4()));
+    let answer = send(&server, &sign(request::pull_logs(STORE, ShardId(0), &cursor, 10, Compression::Lz4), &v4()));
     assert_eq!(answer.status, 200);
     let head = parse_pull_head(|name| answer.header(name)).unwrap();
-    assert_eq!((head.count, head.raw_size, head.end_of_shard), (2, 28, Some(true)));
-    let raw = lz4::block::decompress(&answer.body, Some(28)).unwrap();
-    assert_eq!(raw, [&[0x0a, 12], GROUP].concat().repeat(2));
+    assert_eq!((head.count, head.raw_size, head.end_of_shard), (4, 56, Some(true)));
+    let expected = [&[0x0a, 12], GROUP].concat().repeat(4);
+    assert_eq!(lz4::block::decompress(&answer.body, Some(56)).unwrap(), expected);
+    for (_, compression) in puts {
+        let answer = call(&server, request::pull_logs(STORE, ShardId(0), &cursor, 10, compression));
+        assert_eq!(answer.header("x-log-compresstype"), compression.name());
+        let mut buffer = Vec::new();
+        assert_eq!(decompress(&answer.body, compression, 56, &mut buffer), Ok(&expected[..]));
+    }
+    // Of a list, the first that is known.
+    let mut list = request::pull_logs(STORE, ShardId(0), &cursor, 10, Compression::None);
+    list.headers.retain(|(name, _)| *name != "accept-encoding");
+    list.headers.push(("accept-encoding", "br, ZSTD, lz4".into()));
+    assert_eq!(call(&server, list).header("x-log-compresstype"), Some("zstd"));
     let id = answer.header("x-log-requestid").unwrap();
     assert!(id.len() == 24 && id.bytes().all(|b| b.is_ascii_digit() || (b'A'..=b'F').contains(&b)), "{id}");
     let next = head.next_cursor.unwrap();
-    let empty = call(&server, request::pull_logs(STORE, ShardId(0), &next, 10));
+    let empty = call(&server, request::pull_logs(STORE, ShardId(0), &next, 10, Compression::Lz4));
     assert_eq!((empty.header("x-log-count"), empty.header("x-log-cursor")), (Some("0"), Some(next.as_str())));
     assert_eq!((empty.header("x-log-bodyrawsize"), empty.body.len()), (Some("0"), 0));
 }
@@ -129,7 +147,7 @@ fn what_was_put_is_pulled_with_the_headers_that_clients_need() {
 #[test]
 fn requests_in_absolute_form_are_answered_as_those_in_origin_form() {
     let (server, cursor) = with_one_group();
-    let pull = sign(request::pull_logs(STORE, ShardId(0), &cursor, 10), &Signature::V1);
+    let pull = sign(request::pull_logs(STORE, ShardId(0), &cursor, 10, Compression::Lz4), &Signature::V1);
     let absolute = format!("http://{HOST}:80{}", pull.target());
     assert_eq!(exchange(&server, "GET", &absolute, &pull).status, 200);
 }
@@ -137,7 +155,7 @@ fn requests_in_absolute_form_are_answered_as_those_in_origin_form() {
 #[test]
 fn head_of_a_pull_is_its_headers_without_its_body() {
     let (server, cursor) = with_one_group();
-    let mut pull = sign(request::pull_logs(STORE, ShardId(0), &cursor, 10), &Signature::V1);
+    let mut pull = sign(request::pull_logs(STORE, ShardId(0), &cursor, 10, Compression::Lz4), &Signature::V1);
     let whole = send(&server, &pull);
     let wrong = exchange(&server, "HEAD", &pull.target(), &pull);
     assert_eq!(wrong.status, 401, "the method is signed");
@@ -212,8 +230,14 @@ fn missing_things_are_named_and_nothing_else_is_there() {
     let server = start(Options::default());
     assert_eq!(call(&server, request::list_shards("nope")).code(), "LogStoreNotExist");
     let cursor = Cursor::new(&encode_cursor(1)).unwrap();
-    assert_eq!(call(&server, request::pull_logs(STORE, ShardId(0), &cursor, 10)).code(), "InvalidCursor");
-    assert_eq!(call(&server, request::pull_logs(STORE, ShardId(9), &cursor, 10)).code(), "ShardNotExist");
+    assert_eq!(
+        call(&server, request::pull_logs(STORE, ShardId(0), &cursor, 10, Compression::Lz4)).code(),
+        "InvalidCursor"
+    );
+    assert_eq!(
+        call(&server, request::pull_logs(STORE, ShardId(9), &cursor, 10, Compression::Lz4)).code(),
+        "ShardNotExist"
+    );
     let mut other = request::list_shards(STORE);
     let key = credentials(serve::DEFAULT_KEY_SECRET);
     sign_request(&mut other, &key, &Signature::V1, "elsewhere.sls.test", chrono::Utc::now());
@@ -230,11 +254,21 @@ fn bodies_beyond_the_limit_and_unknown_compressions_are_refused() {
     let server = start(Options { limits: Limits { put_bytes: 1000, ..Limits::default() }, ..Options::default() });
     let long = call(&server, request::put_logs(STORE, None, &[0; 5000], Compression::None));
     assert_eq!((long.status, long.code().as_str()), (413, "PostBodyTooLarge"));
-    let bomb = call(&server, request::put_logs(STORE, None, &[0; 5000], Compression::Lz4));
-    assert_eq!((bomb.status, bomb.code().as_str()), (413, "PostBodyTooLarge"));
-    let mut zstd = request::put_logs(STORE, None, GROUP, Compression::None);
-    zstd.headers.push(("x-log-compresstype", "zstd".into()));
-    assert_eq!(call(&server, zstd).code(), "InvalidCompressType");
+    for compression in [Compression::Lz4, Compression::Zstd, Compression::Deflate] {
+        let mut bomb = request::put_logs(STORE, None, &[0; 5000], compression);
+        let answer = call(&server, bomb.clone());
+        assert_eq!((answer.status, answer.code().as_str()), (413, "PostBodyTooLarge"));
+        // What is declared is what is believed, and no more.
+        bomb.headers.retain(|(name, _)| *name != "x-log-bodyrawsize");
+        bomb.headers.push(("x-log-bodyrawsize", "1000".into()));
+        assert_eq!(call(&server, bomb).code(), "PostBodyUncompressError");
+        let mut broken = request::put_logs(STORE, None, GROUP, compression);
+        broken.body = vec![0xff; broken.body.len()].into();
+        assert_eq!(call(&server, broken).code(), "PostBodyUncompressError");
+    }
+    let mut brotli = request::put_logs(STORE, None, GROUP, Compression::None);
+    brotli.headers.push(("x-log-compresstype", "br".into()));
+    assert_eq!(call(&server, brotli).code(), "InvalidCompressType");
     let mut unsized_body = request::put_logs(STORE, None, GROUP, Compression::Lz4);
     unsized_body.headers.retain(|(name, _)| *name != "x-log-bodyrawsize");
     // The signer adds the size of what it sends, which is not that of the log group.
@@ -246,7 +280,7 @@ fn bodies_beyond_the_limit_and_unknown_compressions_are_refused() {
 #[test]
 fn faults_spoil_pulls_as_told_and_then_no_more() {
     let (server, cursor) = with_one_group();
-    let pull = || call(&server, request::pull_logs(STORE, ShardId(0), &cursor, 10));
+    let pull = || call(&server, request::pull_logs(STORE, ShardId(0), &cursor, 10, Compression::Lz4));
     let healthy = pull();
     let spoilt = |kind| {
         server.service().faults().add(FaultArg { kind, count: 1 });

@@ -96,9 +96,15 @@ fn contradictory_settings_are_refused_with_the_number_to_change() {
 /// A body that is broken for a while is pulled again, and nothing is lost.
 #[track_caller]
 fn survives(fault: &str, words: &[&str]) {
+    survives_with(fault, words, "lz4");
+}
+
+#[track_caller]
+fn survives_with(fault: &str, words: &[&str], compression: &str) {
     let hub = filled_hub(&["--fault", fault]);
     let receiver = Receiver::start(&["--mode", "check"]);
-    let mut forwarder = Forwarder::start(&hub, receiver.address, "tcp", &[TRACE]);
+    let settings = [TRACE, ("source.compression", compression)];
+    let mut forwarder = Forwarder::start(&hub, receiver.address, "tcp", &settings);
     for word in words {
         forwarder.process.says(word);
     }
@@ -114,7 +120,8 @@ fn a_body_cut_short_by_a_clean_close_is_pulled_again() {
 
 #[test]
 fn a_corrupt_body_is_pulled_again() {
-    survives("corrupt-lz4:2", &["bad-body"]);
+    survives("corrupt-lz4:2", &["bad-body", "no LZ4 block"]);
+    survives_with("corrupt-lz4:2", &["bad-body", "no zstd frame"], "zstd");
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub use destination::{
 };
 pub use error::ConfigError;
 pub use limits::{LimitsConfig, MIN_BYTES_PER_WORKER, MailboxConfig};
-pub use source::{Credentials, Endpoint, Signature, SourceConfig};
+pub use source::{Credentials, Endpoint, PullCompression, Signature, SourceConfig};
 pub use style::{InvalidUtf8, MessageStyle, SyslogForm, TimestampStyle};
 pub use text::{
     StartTime, parse_duration, parse_facility, parse_fingerprint, parse_severity, parse_size, parse_start_time,

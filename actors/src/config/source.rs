@@ -45,6 +45,8 @@ pub struct SourceConfig {
     pub data_fetch_interval: Duration,
     /// Log groups asked for per pull, 1 to 1000.
     pub max_log_groups: u32,
+    /// How SLS is asked to compress what is pulled.
+    pub compression: PullCompression,
     /// Total time one request may take.
     pub request_timeout: Duration,
     /// Time between commits of one shard.
@@ -91,6 +93,28 @@ pub enum Signature {
         /// Region id, for example `cn-hangzhou`.
         region: String,
     },
+}
+
+/// How SLS is asked to compress what is pulled; it may answer with another one all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PullCompression {
+    /// LZ4, which costs the least time.
+    #[default]
+    Lz4,
+    /// Zstandard, which costs the fewest bytes.
+    Zstd,
+}
+
+impl std::str::FromStr for PullCompression {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "lz4" => Ok(Self::Lz4),
+            "zstd" => Ok(Self::Zstd),
+            _ => Err("is not lz4 or zstd".into()),
+        }
+    }
 }
 
 impl Endpoint {
@@ -233,6 +257,7 @@ impl SourceConfig {
             manage_group: false,
             data_fetch_interval: Duration::from_secs(1),
             max_log_groups: 1000,
+            compression: PullCompression::default(),
             request_timeout: Duration::from_secs(60),
             commit_interval: Duration::from_secs(3),
             drain_timeout: Duration::from_secs(25),

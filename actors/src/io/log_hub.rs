@@ -24,7 +24,7 @@ use secrecy::ExposeSecret;
 use tokio::time::{Instant, timeout_at};
 
 use super::http_tls;
-use crate::config::{ConfigError, Credentials, Endpoint, Signature, SourceConfig};
+use crate::config::{ConfigError, Credentials, Endpoint, PullCompression, Signature, SourceConfig};
 use crate::model::cursor::{Cursor, StartPosition};
 use crate::model::ids::ShardId;
 use crate::ports::{LogHub, PullBody, PullReply};
@@ -59,6 +59,7 @@ pub struct SlsSetup {
     credentials: Credentials,
     signature: Signature,
     logstore: String,
+    compression: Compression,
     consumer_group: String,
     consumer_name: String,
     request_timeout: Duration,
@@ -100,6 +101,10 @@ impl SlsSetup {
             credentials: source.credentials.clone(),
             signature: source.signature.clone(),
             logstore: source.logstore.clone(),
+            compression: match source.compression {
+                PullCompression::Lz4 => Compression::Lz4,
+                PullCompression::Zstd => Compression::Zstd,
+            },
             consumer_group: source.consumer_group.clone(),
             consumer_name: source.consumer_name.clone(),
             request_timeout: source.request_timeout,
@@ -470,7 +475,7 @@ impl PullBody for PulledStream {
             let length = bytes.len() as u64;
             let whole = match compression {
                 Compression::None => length == raw_size,
-                Compression::Lz4 => length > 0,
+                Compression::Lz4 | Compression::Zstd | Compression::Deflate => length > 0,
             };
             if whole {
                 return Ok(bytes);
@@ -507,7 +512,7 @@ impl LogHub for SlsClient {
         count: u32,
     ) -> LocalBoxFuture<'static, Result<PullReply, SlsError>> {
         let inner = Rc::clone(&self.inner);
-        let request = request::pull_logs(&inner.setup.logstore, shard, cursor, count);
+        let request = request::pull_logs(&inner.setup.logstore, shard, cursor, count, inner.setup.compression);
         Box::pin(async move {
             let Answer { headers, body } = inner.send("PullLogs", request).await?;
             let head = parse_pull_head(|name| text(&headers, name))?;

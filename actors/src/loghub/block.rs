@@ -3,6 +3,9 @@
 use bytes::{Buf, Bytes};
 use prost::encoding::{WireType, decode_key, decode_varint, encode_varint, encoded_len_varint};
 
+use crate::wire::sls::body::compress;
+use crate::wire::sls::reply::Compression;
+
 /// Many log groups, encoded as one `LogGroupList` and compressed when they were made.
 ///
 /// A pull that asks for the whole block gets the same buffer; the uncompressed bytes are not kept.
@@ -28,7 +31,7 @@ impl Block {
             }
             ends.push(u32::try_from(list.len()).ok()?);
         }
-        (!ends.is_empty()).then(|| Self { lz4: compress(&list), ends: ends.into(), logs })
+        (!ends.is_empty()).then(|| Self { lz4: compress(&list, Compression::Lz4).into(), ends: ends.into(), logs })
     }
 
     /// Number of log groups.
@@ -75,15 +78,6 @@ pub(super) fn push_entry(list: &mut Vec<u8>, group: &[u8]) {
 /// Size of a group's entry in a `LogGroupList`.
 pub(super) fn entry_len(group: usize) -> u64 {
     (1 + encoded_len_varint(group as u64) + group) as u64
-}
-
-/// One raw LZ4 block; empty for nothing.
-pub(super) fn compress(raw: &[u8]) -> Bytes {
-    if raw.is_empty() {
-        return Bytes::new();
-    }
-    // The only error is a source beyond LZ4's 2 GB, which every caller has bounded well below.
-    Bytes::from(lz4::block::compress(raw, None, false).unwrap_or_default())
 }
 
 /// Counts the logs of an encoded `LogGroup`; `None` if it is not one: broken framing, a log without its time, or a

@@ -22,7 +22,7 @@ pub use block::{Block, count_logs};
 pub use group::{CheckpointView, CommitCounts, GroupSettings};
 pub use logstore::{Route, SplitAt};
 pub use refusal::Refusal;
-pub use shard::{Coding, From, Pull, PullAnswer, ShardView, decode_cursor, encode_cursor};
+pub use shard::{From, Pull, PullAnswer, ShardView, decode_cursor, encode_cursor};
 
 use crate::model::ids::ShardId;
 use group::Group;

@@ -4,9 +4,11 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::block::{Block, compress, entry_len, push_entry};
+use super::block::{Block, entry_len, push_entry};
 use super::{Limits, Refusal, UnixMicros};
 use crate::model::ids::ShardId;
+use crate::wire::sls::body::compress;
+use crate::wire::sls::reply::Compression;
 
 /// A shard as ListShards tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,15 +36,6 @@ pub enum From {
     UnixSeconds(i64),
 }
 
-/// How a pulled body is to be compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Coding {
-    /// Not at all.
-    None,
-    /// One raw LZ4 block.
-    Lz4,
-}
-
 /// What a pull asks for.
 #[derive(Debug, Clone, Copy)]
 pub struct Pull<'a> {
@@ -53,7 +46,7 @@ pub struct Pull<'a> {
     /// At most so many log groups, 1 to 1000.
     pub count: u32,
     /// Wanted compression.
-    pub coding: Coding,
+    pub compression: Compression,
 }
 
 /// What a pull gets.
@@ -300,7 +293,7 @@ impl Shard {
             Data::Block(block)
                 if first == entry.first
                     && wanted >= block.groups()
-                    && pull.coding == Coding::Lz4
+                    && pull.compression == Compression::Lz4
                     && block.raw_size() <= limits.pull_bytes =>
             {
                 (block.groups(), block.raw_size(), block.lz4().clone())
@@ -309,10 +302,10 @@ impl Shard {
                 let (raw, groups) = block
                     .slice(first - entry.first, wanted, limits.pull_bytes)
                     .ok_or_else(|| Refusal::new(500, "InternalServerError", "a stored block is broken".into()))?;
-                let (raw_size, body) = encode(raw, pull.coding);
+                let (raw_size, body) = encode(raw, pull.compression);
                 (groups, raw_size, body)
             }
-            Data::Group(_) => self.pull_groups(at, wanted, pull.coding, limits),
+            Data::Group(_) => self.pull_groups(at, wanted, pull.compression, limits),
         };
         let received = self.entry_at(first + groups - 1).map_or(now, |(_, entry)| entry.received);
         Ok(PullAnswer {
@@ -327,7 +320,7 @@ impl Shard {
     }
 
     /// Collects single groups from the entry at `at` on, up to the next block.
-    fn pull_groups(&mut self, at: usize, wanted: u64, coding: Coding, limits: &Limits) -> (u64, u64, Bytes) {
+    fn pull_groups(&mut self, at: usize, wanted: u64, compression: Compression, limits: &Limits) -> (u64, u64, Bytes) {
         let (mut groups, mut raw_size) = (0, 0);
         for entry in self.entries.range(at..).take(wanted as usize) {
             let Data::Group(group) = &entry.data else { break };
@@ -338,7 +331,8 @@ impl Shard {
             raw_size += entry_len(group.len());
         }
         let first = self.entries[at].first;
-        let same = |cached: &&Cached| cached.first == first && cached.groups == groups && coding == Coding::Lz4;
+        let same =
+            |cached: &&Cached| cached.first == first && cached.groups == groups && compression == Compression::Lz4;
         if let Some(cached) = self.cache.iter().rev().find(same) {
             return (groups, cached.raw_size, cached.body.clone());
         }
@@ -348,8 +342,8 @@ impl Shard {
                 push_entry(&mut raw, group);
             }
         }
-        let (raw_size, body) = encode(raw, coding);
-        if coding == Coding::Lz4 && body.len() <= limits.cached_bytes {
+        let (raw_size, body) = encode(raw, compression);
+        if compression == Compression::Lz4 && body.len() <= limits.cached_bytes {
             self.cached_bytes += body.len();
             self.cache.push_back(Cached { first, groups, raw_size, body: body.clone() });
             while self.cached_bytes > limits.cached_bytes {
@@ -378,10 +372,6 @@ impl Shard {
     }
 }
 
-fn encode(raw: Vec<u8>, coding: Coding) -> (u64, Bytes) {
-    let raw_size = raw.len() as u64;
-    match coding {
-        Coding::None => (raw_size, raw.into()),
-        Coding::Lz4 => (raw_size, compress(&raw)),
-    }
+fn encode(raw: Vec<u8>, compression: Compression) -> (u64, Bytes) {
+    (raw.len() as u64, compress(&raw, compression).into())
 }

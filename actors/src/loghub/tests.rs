@@ -1,6 +1,7 @@
 //! The service as a whole: logs in and out, cursors, split and merge with order, quotas, retention.
 
 use super::*;
+use crate::wire::sls::reply::Compression;
 
 const T0: UnixMicros = UnixMicros(1_700_000_000_000_000);
 const AT: At<'_> = At { project: "proj", logstore: "store" };
@@ -40,11 +41,11 @@ fn list(groups: &[Bytes]) -> Vec<u8> {
 }
 
 fn plain(cursor: &str, count: u32) -> Pull<'_> {
-    Pull { cursor, end_cursor: None, count, coding: Coding::None }
+    Pull { cursor, end_cursor: None, count, compression: Compression::None }
 }
 
 fn lz4(cursor: &str, count: u32) -> Pull<'_> {
-    Pull { cursor, end_cursor: None, count, coding: Coding::Lz4 }
+    Pull { cursor, end_cursor: None, count, compression: Compression::Lz4 }
 }
 
 fn begin(hub: &mut Hub, shard: u32) -> String {

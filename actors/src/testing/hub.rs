@@ -4,7 +4,7 @@
 //! it without effect, lose the answer of one that took effect, or spoil a pulled body. Under paused time nothing here
 //! takes real time.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,9 +15,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::faults::PLANNED_PANIC;
-use crate::loghub::{
-    At, CheckpointView, Coding, From, GroupSettings, Hub, Limits, Pull, Refusal, ShardView, UnixMicros,
-};
+use crate::loghub::{At, CheckpointView, From, GroupSettings, Hub, Limits, Pull, Refusal, ShardView, UnixMicros};
 use crate::model::cursor::{Cursor, StartPosition};
 use crate::model::ids::ShardId;
 use crate::ports::{LogHub, PullBody, PullReply};
@@ -134,6 +132,7 @@ pub struct InMemoryHub {
 struct Inner {
     hub: RefCell<Hub>,
     hook: RefCell<Option<FaultHook>>,
+    compression: Cell<Compression>,
     started: Instant,
     unix: UnixMicros,
 }
@@ -165,8 +164,19 @@ impl InMemoryHub {
         let mut hub = Hub::new(limits);
         hub.create_project(Self::PROJECT);
         hub.create_logstore(Self::AT, shards, unix).expect("a number of shards that a logstore may have");
-        let inner = Inner { hub: RefCell::new(hub), hook: RefCell::new(None), started: Instant::now(), unix };
+        let inner = Inner {
+            hub: RefCell::new(hub),
+            hook: RefCell::new(None),
+            compression: Cell::new(Compression::Lz4),
+            started: Instant::now(),
+            unix,
+        };
         Self { inner: Rc::new(inner) }
+    }
+
+    /// From now on it answers pulls so, as if asked for it.
+    pub fn compress_with(&self, compression: Compression) {
+        self.inner.compression.set(compression);
     }
 
     /// Installs the fault hook in place of any other.
@@ -335,13 +345,14 @@ impl LogHub for Client {
         let from = from.clone();
         let fault = self.fault(&Operation::PullLogs { shard, cursor: from.clone(), count });
         let hub = self.hub.clone();
+        let compression = hub.inner.compression.get();
         let count = match fault.body {
             Some(BodyFault::Fewer(most)) => count.min(most),
             _ => count,
         };
         Box::pin(async move {
             let answer = Self::carry_out(&hub, &fault, |hub, now| {
-                let pull = Pull { cursor: from.as_str(), end_cursor: None, count, coding: Coding::Lz4 };
+                let pull = Pull { cursor: from.as_str(), end_cursor: None, count, compression };
                 hub.pull(InMemoryHub::AT, shard, &pull, now)
             })
             .await?;
@@ -350,7 +361,7 @@ impl LogHub for Client {
                 next_cursor: Cursor::new(&answer.next_cursor),
                 raw_size: answer.raw_size,
                 body_size: Some(answer.body.len() as u64),
-                compression: Compression::Lz4,
+                compression,
                 end_of_shard: Some(answer.end_of_shard),
                 cursor_time_s: Some(answer.cursor_time_s),
             };
@@ -493,7 +504,8 @@ impl Drop for Trap {
     }
 }
 
-/// The same number of bytes, of which no LZ4 decoder makes what they were: they are all literals without end.
+/// The same number of bytes, of which no decoder makes what they were: for LZ4 they are all literals without end, and
+/// frames of others begin otherwise.
 pub fn corrupted(body: &[u8]) -> Bytes {
     vec![0xff; body.len()].into()
 }

@@ -245,7 +245,7 @@ mod tests {
 
     fn take_from(list: &LogGroupList, place: Place<'_>) -> Result<(Vec<Taken>, u64), TakeError> {
         let raw = list.encode_to_vec();
-        take(&compress(&raw), Compression::Lz4, raw.len() as u64, place)
+        take(&compress(&raw, Compression::Lz4), Compression::Lz4, raw.len() as u64, place)
     }
 
     fn whole(wanted: &[u64]) -> Place<'_> {

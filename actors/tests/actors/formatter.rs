@@ -19,6 +19,7 @@ use sls_syslog_actors::testing::runtime::run;
 use sls_syslog_actors::ticket::{FailReason, FailedFrom, Ticket};
 use sls_syslog_actors::watch::{ActorName, ExitGuard};
 use sls_syslog_actors::wire::format::RenderSettings;
+use sls_syslog_actors::wire::sls::body::{compress, decompress};
 use sls_syslog_actors::wire::sls::proto;
 use sls_syslog_actors::wire::sls::reply::Compression;
 use sls_syslog_actors::wire::syslog::framing::next_frame;
@@ -334,15 +335,23 @@ fn o1_superseded_batches_are_not_rendered() {
     });
 }
 
+/// The same log groups, as SLS answers them when another compression is asked for.
+fn recompress(body: &mut PulledBody, compression: Compression) {
+    let mut raw = Vec::new();
+    let raw = decompress(&body.bytes, body.compression, body.raw_size, &mut raw).expect("a whole body");
+    (body.bytes, body.compression) = (compress(raw, compression).into(), compression);
+}
+
 /// Each of these bodies is refused as a whole, before anything of a log that is not there is confirmed; the next batch
 /// is rendered as if nothing had happened.
 #[test]
 fn o2_a_bad_body_fails_by_itself() {
     run(async {
         let mut rig = Rig::new();
-        for spoil in 0..6 {
+        let codecs = [Compression::Lz4, Compression::Zstd, Compression::Deflate];
+        for (compression, spoil) in codecs.iter().flat_map(|codec| (0..6).map(|spoil| (*codec, spoil))) {
             rig.failed_from = FailedFrom::none();
-            rig.format((2, 2), |body| match spoil {
+            let spoil_it = |body: &mut PulledBody| match spoil {
                 0 => body.raw_size += 1,
                 1 => body.raw_size -= 1,
                 2 => body.log_groups = 1,
@@ -352,15 +361,21 @@ fn o2_a_bad_body_fails_by_itself() {
                     let raw = Bytes::from_static(b"\x0a\x05\x0a\x03zzz");
                     (body.raw_size, body.bytes, body.compression) = (raw.len() as u64, raw, Compression::None);
                 }
+            };
+            rig.format((2, 2), |body| {
+                recompress(body, compression);
+                spoil_it(body);
             });
             let (_, why) = rig.failed().await;
-            assert!(matches!(why, FailReason::BadBody { .. }), "spoilt {spoil}: {why:?}");
+            assert!(matches!(why, FailReason::BadBody { .. }), "{compression:?} spoilt {spoil}: {why:?}");
         }
         assert!(rig.connections[0].try_next().is_none(), "nothing of a bad body is sent");
-        rig.failed_from = FailedFrom::none();
-        rig.format((2, 2), |_| ());
-        assert_eq!(numbers(&rig.piece().await), [0, 1, 2, 3]);
-        rig.failed().await;
+        for compression in codecs {
+            rig.failed_from = FailedFrom::none();
+            rig.format((2, 2), |body| recompress(body, compression));
+            assert_eq!(numbers(&rig.piece().await), [0, 1, 2, 3], "{compression:?}");
+            rig.failed().await;
+        }
         rig.end().await;
     });
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeZone, Utc};
 use secrecy::SecretString;
-use sls_syslog_actors::config::{Credentials, Endpoint, Signature, SourceConfig};
+use sls_syslog_actors::config::{Credentials, Endpoint, PullCompression, Signature, SourceConfig};
 use sls_syslog_actors::io::log_hub::{SlsClient, SlsSetup};
 use sls_syslog_actors::model::cursor::{Cursor, StartPosition};
 use sls_syslog_actors::model::ids::ShardId;
@@ -55,6 +55,7 @@ fn source(address: SocketAddr) -> SourceConfig {
         manage_group: false,
         data_fetch_interval: Duration::from_secs(2),
         max_log_groups: 1000,
+        compression: PullCompression::Lz4,
         request_timeout: Duration::from_secs(20),
         commit_interval: Duration::from_secs(3),
         drain_timeout: Duration::from_secs(25),
@@ -143,6 +144,22 @@ async fn every_operation_arrives_exactly_as_it_was_signed() {
         assert_eq!(requests[11].header("accept-encoding"), Some("lz4"));
         assert_eq!(requests[11].header("accept"), Some("application/x-protobuf"));
         assert_eq!(server.seen.borrow().connections, 1, "one connection serves all requests");
+    }
+}
+
+#[actix_rt::test]
+async fn zstd_is_asked_for_where_it_is_wanted_and_any_known_answer_is_read() {
+    let answers = [Some("zstd"), Some("LZ4"), Some("deflate"), None];
+    let server = Server::start(answers.iter().map(|name| pull(3, 3, *name, b"abc", Then::KeepAlive)).collect()).await;
+    let client = client(&SourceConfig { compression: PullCompression::Zstd, ..source(server.address) });
+    for compression in [Compression::Zstd, Compression::Lz4, Compression::Deflate, Compression::None] {
+        let reply = client.pull_logs(ShardId(7), &cursor(), 10).await.unwrap();
+        assert_eq!(reply.head.compression, compression);
+        assert_eq!(&reply.body.read(100).await.unwrap()[..], b"abc");
+    }
+    for request in server.requests() {
+        assert_signed(&request, now());
+        assert_eq!(request.header("accept-encoding"), Some("zstd"));
     }
 }
 

@@ -8,7 +8,7 @@ use sls_syslog_actors::wire::sls::reply::Compression;
 
 use super::expected;
 
-/// Largest list that is rendered: LZ4 makes much of little, and a long tag much more of that.
+/// Largest list that is rendered: compression makes much of little, and a long tag much more of that.
 const MAX_RENDERED: usize = 16 << 10;
 
 /// Runs it.
@@ -20,27 +20,34 @@ pub fn run(data: &[u8]) {
 fn with(u: &mut Unstructured<'_>) -> Result<()> {
     let settings = expected::settings(u)?;
     let limit = u.int_in_range(1..=8192)?;
-    let how: u8 = u.int_in_range(0..=3)?;
+    let how: u8 = u.int_in_range(0..=9)?;
     let (place, damage): (u16, u8) = (u.arbitrary()?, u.arbitrary()?);
     let bytes = u.bytes(u.len())?;
     let mut buffer = vec![0xaa; 64];
-    // As it comes, in LZ4, in LZ4 that was damaged on its way, or as what is said to be LZ4.
-    let (body, compression, declared) = match how {
-        0 => (bytes.to_vec(), Compression::None, bytes.len() as u64),
-        1 => (compress(bytes), Compression::Lz4, bytes.len() as u64),
+    // As it comes; or in LZ4, in LZ4 that was damaged on its way, or as what is said to be LZ4; and so with the others.
+    let compression = match how {
+        0 => Compression::None,
+        1..=3 => Compression::Lz4,
+        4..=6 => Compression::Zstd,
+        _ => Compression::Deflate,
+    };
+    let how = if how == 0 { 0 } else { 1 + (how - 1) % 3 };
+    let (body, declared) = match how {
+        0 | 1 => (compress(bytes, compression), bytes.len() as u64),
         2 => {
-            let mut body = compress(bytes);
-            let at = usize::from(place) % body.len();
-            body[at] ^= damage;
-            (body, Compression::Lz4, bytes.len() as u64)
+            let mut body = compress(bytes, compression);
+            if !body.is_empty() {
+                let at = usize::from(place) % body.len();
+                body[at] ^= damage;
+            }
+            (body, bytes.len() as u64)
         }
-        _ => (bytes.to_vec(), Compression::Lz4, u64::from(place) << (damage % 16)),
+        _ => (bytes.to_vec(), u64::from(place) << (damage % 16)),
     };
     let raw = match decompress(&body, compression, declared, &mut buffer) {
         Ok(raw) => raw,
         Err(error) => {
-            // An empty list is no block of LZ4, and never compressed.
-            assert!(how > 1 || bytes.is_empty(), "{error}");
+            assert!(how > 1, "{error}");
             super::assert_printable(&error.to_string(), 200);
             if let BodyError::TooLarge { .. } = error {
                 assert!(declared > MAX_RAW_SIZE);

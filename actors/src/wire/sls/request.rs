@@ -128,14 +128,14 @@ pub fn get_cursor_time(logstore: &str, shard: ShardId, cursor: &Cursor) -> SlsRe
         .query("cursor", cursor.as_str())
 }
 
-/// PullLogs of at most `count` log groups (1 to 1000), LZ4 preferred.
-pub fn pull_logs(logstore: &str, shard: ShardId, cursor: &Cursor, count: u32) -> SlsRequest {
+/// PullLogs of at most `count` log groups (1 to 1000), to be compressed like this.
+pub fn pull_logs(logstore: &str, shard: ShardId, cursor: &Cursor, count: u32, compression: Compression) -> SlsRequest {
     SlsRequest::new(Method::Get, shard_path(logstore, shard))
         .query("type", "log")
         .query("cursor", cursor.as_str())
         .query("count", count.to_string())
         .header("accept", PROTOBUF)
-        .header("accept-encoding", "lz4")
+        .header("accept-encoding", compression.name().unwrap_or_default())
 }
 
 /// CreateConsumerGroup.
@@ -195,15 +195,10 @@ pub fn put_logs(logstore: &str, hash_key: Option<&str>, log_group: &[u8], compre
         None => SlsRequest::new(Method::Post, format!("{shards}/lb")),
     };
     request = request.header("content-type", PROTOBUF).header("x-log-bodyrawsize", log_group.len().to_string());
-    match compression {
-        Compression::None => {
-            request.body = Bytes::copy_from_slice(log_group);
-            request
-        }
-        Compression::Lz4 => {
-            request.body = compress(log_group).into();
-            request.header("x-log-compresstype", "lz4")
-        }
+    request.body = compress(log_group, compression).into();
+    match compression.name() {
+        None => request,
+        Some(name) => request.header("x-log-compresstype", name),
     }
 }
 
@@ -240,7 +235,7 @@ mod tests {
                 "GET /logstores/nginx/shards/7?type=cursor_time&cursor=MTcwMDAwMDAwMDAwMDAwMDAwMA%3D%3D",
             ),
             (
-                pull_logs(STORE, ShardId(7), &cursor(), 1000),
+                pull_logs(STORE, ShardId(7), &cursor(), 1000, Compression::Lz4),
                 "GET /logstores/nginx/shards/7?type=log&cursor=MTcwMDAwMDAwMDAwMDAwMDAwMA%3D%3D&count=1000",
             ),
             (create_consumer_group(STORE, &group), "POST /logstores/nginx/consumergroups"),
@@ -288,9 +283,12 @@ mod tests {
     #[test]
     fn a_compressed_put_declares_the_size_before_compression() {
         let raw = [7; 1000];
-        let put = put_logs(STORE, None, &raw, Compression::Lz4);
-        assert_eq!(put.header_value("x-log-bodyrawsize"), Some("1000"));
-        assert_eq!(put.header_value("x-log-compresstype"), Some("lz4"));
-        assert!(put.body.len() < 100);
+        for compression in [Compression::Lz4, Compression::Zstd, Compression::Deflate] {
+            let put = put_logs(STORE, None, &raw, compression);
+            assert_eq!(put.header_value("x-log-bodyrawsize"), Some("1000"));
+            assert_eq!(put.header_value("x-log-compresstype"), compression.name());
+            assert!(put.body.len() < 100);
+        }
+        assert_eq!(put_logs(STORE, None, &raw, Compression::None).header_value("x-log-compresstype"), None);
     }
 }
