@@ -8,8 +8,9 @@ use slog::{Logger, crit, info, warn};
 use sls_syslog_actors::error::ForwarderError;
 use sls_syslog_actors::forwarder::{Ended, Forwarder};
 
+use crate::exit;
+use crate::logging::{self, Log, Reopen};
 use crate::settings::{self, Layers, Settings};
-use crate::{exit, logging};
 
 /// Its arguments, beside the settings.
 #[derive(Debug, clap::Args)]
@@ -21,17 +22,22 @@ pub fn run(_args: RunArgs, layers: &Layers) -> ExitCode {
         Ok(settings) => settings,
         Err(problems) => return settings::report(&problems),
     };
-    let (log, guard) = logging::init(&settings.log);
+    let log = match logging::init(&settings.log) {
+        Ok(log) => log,
+        Err(problem) => return settings::report(&[problem]),
+    };
     let code = actix_rt::System::new().block_on(forward(settings, &log));
-    drop(guard);
+    drop(log);
     exit::code(code)
 }
 
-async fn forward(settings: Settings, log: &Logger) -> u8 {
+async fn forward(settings: Settings, log: &Log) -> u8 {
+    let Log { logger: log, reopen, .. } = log;
     for note in &settings.notes {
         warn!(log, "{}", note);
     }
-    let mut signals = match Signals::new() {
+    let signals = Signals::new().and_then(|signals| reopen_on_hangup(reopen.clone(), log).map(|()| signals));
+    let mut signals = match signals {
         Ok(signals) => signals,
         Err(error) => {
             crit!(log, "cannot listen for signals: {}", error);
@@ -88,6 +94,19 @@ fn failed(log: &Logger, error: &ForwarderError) -> u8 {
         ForwarderError::Refused { .. } => exit::SLS_REFUSED,
         _ => exit::INTERNAL,
     }
+}
+
+/// With a log file, SIGHUP has it opened anew; without one, that signal ends the process as it always does.
+fn reopen_on_hangup(reopen: Option<Reopen>, log: &Logger) -> std::io::Result<()> {
+    let Some(reopen) = reopen else { return Ok(()) };
+    let (mut hangup, log) = (signal(SignalKind::hangup())?, log.clone());
+    actix_rt::spawn(async move {
+        while hangup.recv().await.is_some() {
+            reopen.ask();
+            info!(log, "SIGHUP: the log file is opened anew");
+        }
+    });
+    Ok(())
 }
 
 /// Signals this close together are one.

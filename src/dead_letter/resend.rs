@@ -32,7 +32,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, interval, sleep_until, timeout};
 
 use super::{failed, file_of};
-use crate::settings::{self, Layers};
+use crate::settings::{self, Layers, LogSettings};
 use crate::{exit, logging};
 
 /// How to send it.
@@ -83,11 +83,15 @@ pub(super) fn run(args: &ResendArgs, layers: Layers) -> ExitCode {
         Ok(counted) => counted,
         Err(error) => return failed(error),
     };
-    let (log, guard) = logging::init(&settings.log);
-    let sending =
-        Sending { file, lines, total, origin, config: settings.forwarder, give_up_after: args.give_up_after, log };
+    // The log file is that of the process which runs all the time.
+    let log = match logging::init(&LogSettings { file: None, ..settings.log }) {
+        Ok(log) => log,
+        Err(problem) => return settings::report(&[problem]),
+    };
+    let (config, logger) = (settings.forwarder, log.logger.clone());
+    let sending = Sending { file, lines, total, origin, config, give_up_after: args.give_up_after, log: logger };
     let code = actix_rt::System::new().block_on(sending.run());
-    drop(guard);
+    drop(log);
     code.unwrap_or_else(failed)
 }
 

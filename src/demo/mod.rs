@@ -35,7 +35,7 @@ use crate::receiver::check::{Checker, Keys, Verdict};
 use crate::receiver::relp::RelpFaults;
 use crate::receiver::{serve as receiver, tls};
 use crate::run::Signals;
-use crate::settings::{LogFormat, LogSettings};
+use crate::settings::{self, LogSettings};
 use crate::{exit, logging, terminal};
 
 /// Its arguments.
@@ -79,10 +79,14 @@ pub fn run(args: DemoArgs) -> ExitCode {
     let screen = if args.plain { None } else { Screen::enter() };
     let held = Held::default();
     let view = if screen.is_some() { View::picture(args.logs, held.clone()) } else { View::Lines };
-    let (log, guard) = if screen.is_some() && io::stderr().is_terminal() {
-        logging::init_into(level, held.clone())
+    let log = if screen.is_some() && io::stderr().is_terminal() {
+        Ok(logging::init_into(level, held.clone()))
     } else {
-        logging::init(&LogSettings { level, format: LogFormat::Terminal })
+        logging::init(&LogSettings { level, ..LogSettings::default() })
+    };
+    let logging::Log { logger: log, guard, .. } = match log {
+        Ok(log) => log,
+        Err(problem) => return settings::report(&[problem]),
     };
     let mut out = Output { screen, guard: Some(guard), held };
     let system = actix_rt::System::new();

@@ -1,39 +1,47 @@
-//! The process's own log: slog on stderr, for people or as JSON, with the records of all libraries in the same stream.
+//! The process's own log: slog on stderr and, if asked for, in a file, for people or as JSON, with the records of all
+//! libraries in the same stream.
 //!
-//! Writing happens on a thread of its own. When stderr is stuck, lines below `warning` are shed and counted once half
-//! of the queue is full; the other half is kept for warnings and errors, and its last eighth for gaps, which are never
-//! dropped. Nobody but who has a gap to tell ever waits for stderr: heartbeats must not, and neither must the end.
+//! Writing happens on a thread of its own for each of the two. When stderr or the disk is stuck, lines below `warning`
+//! are shed and counted once half of its queue is full; the other half is kept for warnings and errors, and its last
+//! eighth for gaps, which are never dropped. Nobody but who has a gap to tell ever waits for either: heartbeats must not,
+//! and neither must the end.
 //!
 //! Libraries may print whole request heads at `trace`, with signatures and tokens in them. So their records are taken
 //! at `debug` at most, whatever the level, and those of HTTP/2, whose frames are heads, from `warning` on.
 
 mod escape;
+mod rotating;
 #[cfg(test)]
 mod tests;
+mod to_file;
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slog::{Drain, FnValue, KV, Level, Logger, OwnedKVList, Record, error, o};
 use slog_async::{AsyncCore, AsyncGuard};
 use sls_syslog_actors::event::Code;
 
-use crate::settings::{LogFormat, LogSettings};
+use crate::settings::{LogFormat, LogSettings, Problem};
 use escape::Escaping;
+use rotating::RotatingFile;
+use to_file::{Line, ToFile};
+
+pub use to_file::Reopen;
 
 /// Records waiting to be written; a record is some hundred bytes.
 const QUEUE: usize = 16 * 1024;
 /// The part of the queue that is kept for gaps.
 const FOR_GAPS: usize = QUEUE / 8;
-/// How long the end of the process may wait for stderr.
+/// How long the end of the process may wait for stderr and the file.
 const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 /// Characters of a panic's message that are logged: it may quote a log.
 const PANIC_TEXT: usize = 300;
 
-/// Keeps the log alive. Dropping it writes all that waits, unless stderr is stuck; what is logged later is lost.
-pub struct LogGuard(Option<AsyncGuard>);
+/// Keeps the log alive. Dropping it writes all that waits, unless its place is stuck; what is logged later is lost.
+pub struct LogGuard(Vec<AsyncGuard>);
 
 impl std::fmt::Debug for LogGuard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -43,39 +51,86 @@ impl std::fmt::Debug for LogGuard {
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        let Some(flush) = self.0.take() else { return };
         let (flushed, done) = mpsc::channel();
-        let flusher = std::thread::Builder::new().name("log-flush".into()).spawn(move || {
-            drop(flush);
-            // Whoever waited may have given up.
-            let _ = flushed.send(());
-        });
-        if flusher.is_ok() {
-            let _ = done.recv_timeout(FLUSH_LIMIT);
+        let mut waiting = 0;
+        // Each on its own, so that one that is stuck does not hold up the other.
+        for flush in self.0.drain(..) {
+            let flushed = flushed.clone();
+            let flusher = std::thread::Builder::new().name("log-flush".into()).spawn(move || {
+                drop(flush);
+                // Whoever waited may have given up.
+                let _ = flushed.send(());
+            });
+            waiting += usize::from(flusher.is_ok());
+        }
+        let until = Instant::now() + FLUSH_LIMIT;
+        for _ in 0..waiting {
+            let _ = done.recv_timeout(until.saturating_duration_since(Instant::now()));
         }
     }
 }
 
-/// Starts logging to stderr; to be called once, since libraries log to one place a process.
-pub fn init(settings: &LogSettings) -> (Logger, LogGuard) {
-    match settings.format {
-        LogFormat::Json => start(settings.level, json(io::LineWriter::new(io::stderr()))),
+/// What logging consists of.
+#[derive(Debug)]
+pub struct Log {
+    /// For everybody.
+    pub logger: Logger,
+    /// To be dropped last.
+    pub guard: LogGuard,
+    /// How to have the file opened anew, if there is one.
+    pub reopen: Option<Reopen>,
+}
+
+/// Starts logging; to be called once, since libraries log to one place a process.
+///
+/// # Errors
+/// There shall be a file, and it cannot be used.
+pub fn init(settings: &LogSettings) -> Result<Log, Problem> {
+    let level = settings.level;
+    let file = settings.file.clone().map(|wanted| {
+        let path = wanted.path.display().to_string();
+        RotatingFile::open(wanted)
+            .map_err(|e| Problem::key("log.file", format!("cannot be written: {e}")).with_value(&path))
+    });
+    let file = file.transpose()?;
+    let (on_stderr, flush) = match settings.format {
+        LogFormat::Json => queue(level, "stderr", json(io::LineWriter::new(io::stderr()))),
         LogFormat::Terminal => {
             let decorator = slog_term::TermDecorator::new().stderr();
             let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-            let decorator = Escaping(if plain { decorator.force_plain() } else { decorator }.build());
-            start(
-                settings.level,
-                slog_term::FullFormat::new(decorator).use_original_order().use_utc_timestamp().build(),
-            )
+            queue(level, "stderr", text(if plain { decorator.force_plain() } else { decorator }.build()))
         }
+    };
+    let mut log = Log { logger: on_stderr.clone(), guard: LogGuard(vec![flush]), reopen: None };
+    if let Some(file) = file {
+        let (line, reopen) = (Line::default(), Reopen::default());
+        log.reopen = Some(reopen.clone());
+        let (in_file, flush) = match settings.format {
+            LogFormat::Json => {
+                queue(level, "the log file", ToFile::new(json(line.clone()), line, file, reopen, on_stderr.clone()))
+            }
+            LogFormat::Terminal => {
+                let format = text(slog_term::PlainDecorator::new(line.clone()));
+                queue(level, "the log file", ToFile::new(format, line, file, reopen, on_stderr.clone()))
+            }
+        };
+        log.guard.0.push(flush);
+        log.logger = Logger::root(slog::Duplicate::new(on_stderr, in_file).ignore_res(), o!());
     }
+    take_libraries_and_panics(level, &log.logger);
+    Ok(log)
 }
 
-/// The same for people, without colour, into something else than stderr.
-pub fn init_into<W: Write + Send + 'static>(level: Level, writer: W) -> (Logger, LogGuard) {
-    let decorator = Escaping(slog_term::PlainDecorator::new(writer));
-    start(level, slog_term::FullFormat::new(decorator).use_original_order().use_utc_timestamp().build())
+/// One line a record, for people.
+fn text<D: slog_term::Decorator>(decorator: D) -> slog_term::FullFormat<Escaping<D>> {
+    slog_term::FullFormat::new(Escaping(decorator)).use_original_order().use_utc_timestamp().build()
+}
+
+/// Starts logging for people, without colour, into something else than stderr; as often as [`init`].
+pub fn init_into<W: Write + Send + 'static>(level: Level, writer: W) -> Log {
+    let (logger, flush) = queue(level, "the terminal", text(slog_term::PlainDecorator::new(writer)));
+    take_libraries_and_panics(level, &logger);
+    Log { logger, guard: LogGuard(vec![flush]), reopen: None }
 }
 
 /// One object a line: `ts`, `level`, `msg`, then the record's own keys.
@@ -83,11 +138,9 @@ fn json<W: Write + Send + 'static>(writer: W) -> slog_json::Json<W> {
     slog_json::Json::new(writer).add_default_keys().build()
 }
 
-fn start<D: Drain<Ok = ()> + Send + 'static>(level: Level, format: D) -> (Logger, LogGuard) {
-    let (logger, flush) = queue(level, format);
-    take_library_records(level, &logger);
+fn take_libraries_and_panics(level: Level, logger: &Logger) {
+    take_library_records(level, logger);
     take_panics(logger.clone());
-    (logger, LogGuard(Some(flush)))
 }
 
 /// A panic is a line like any other: in the log's format, escaped and cut.
@@ -102,11 +155,12 @@ fn take_panics(logger: Logger) {
     }));
 }
 
-fn queue<D: Drain<Ok = ()> + Send + 'static>(level: Level, format: D) -> (Logger, AsyncGuard) {
+/// A logger that hands records over to a thread which writes them to this place.
+fn queue<D: Drain<Ok = ()> + Send + 'static>(level: Level, place: &'static str, format: D) -> (Logger, AsyncGuard) {
     let waiting = Arc::new(AtomicUsize::new(0));
     let written = Written { format, waiting: Arc::clone(&waiting) };
     let (core, flush) = AsyncCore::custom(written).chan_size(QUEUE).blocking(true).build_with_guard();
-    let queue = Queue { core, waiting, shed: AtomicUsize::new(0) };
+    let queue = Queue { place, core, waiting, shed: AtomicUsize::new(0) };
     (Logger::root(queue.filter_level(level).ignore_res(), o!()), flush)
 }
 
@@ -139,6 +193,8 @@ fn log_level(level: Level) -> log::Level {
 
 /// The caller's side of the queue.
 struct Queue {
+    /// Where the records go to.
+    place: &'static str,
     core: AsyncCore,
     waiting: Arc<AtomicUsize>,
     shed: AtomicUsize,
@@ -164,7 +220,7 @@ impl Drain for Queue {
         }
         let shed = self.shed.swap(0, Ordering::Relaxed);
         if shed > 0 {
-            let notice = format_args!("log lines were dropped because stderr is slow");
+            let notice = format_args!("log lines were dropped because {} is slow", self.place);
             self.push(&slog::record!(Level::Warning, "", &notice, slog::b!("dropped" => shed)), values);
         }
         self.push(record, values);
@@ -199,7 +255,7 @@ impl<D: Drain<Ok = ()>> Drain for Written<D> {
 
     fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), slog::Never> {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
-        // Nothing can be done about a stderr that is closed, and nothing may end because of it.
+        // Nothing can be done about a stderr that is closed, and nothing may end because of it; a file never fails.
         let _ = self.format.log(record, values);
         Ok(())
     }

@@ -113,7 +113,8 @@ fn a_stderr_that_nobody_reads_delays_neither_the_callers_nor_the_end() {
 #[test]
 fn no_library_prints_a_secret_even_at_trace() {
     let screen = Screen::default();
-    let (logger, guard) = start(Level::Trace, json(screen.clone()));
+    let (logger, guard) = start_quiet(Level::Trace, json(screen.clone()));
+    take_libraries_and_panics(Level::Trace, &logger);
     log::debug!(target: "some_library", "a library speaks");
     log::trace!(target: "some_library", "MARKER in a library's trace");
     log::debug!(target: "h2::codec", "MARKER in a frame");
@@ -158,6 +159,6 @@ async fn talk() {
 
 /// Without taking the libraries' records, which only one test of a process can.
 fn start_quiet<D: Drain<Ok = ()> + Send + 'static>(level: Level, format: D) -> (Logger, LogGuard) {
-    let (logger, flush) = queue(level, format);
-    (logger, LogGuard(Some(flush)))
+    let (logger, flush) = queue(level, "stderr", format);
+    (logger, LogGuard(vec![flush]))
 }

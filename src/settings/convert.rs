@@ -17,10 +17,12 @@ use sls_syslog_actors::io::files::file_problems;
 use super::keys::{self, KEYS};
 use super::layers::{Merged, shown};
 use super::notes;
-use super::{LogFormat, LogSettings, Problem, Settings};
+use super::{LogFileSettings, LogFormat, LogSettings, Problem, Settings};
 
 /// Longest secret or token that is believed.
 const MAX_SECRET_FILE: u64 = 64 << 10;
+/// Smallest size of a log file at which a new one may be begun.
+const LEAST_LOG_FILE: usize = 4 << 10;
 
 /// Converts everything, with placeholders for what is refused, so that all problems are found at once.
 pub fn convert(merged: &Merged, problems: &mut Vec<Problem>) -> Settings {
@@ -195,6 +197,7 @@ impl Reader<'_> {
         source.manage_group = self.flag("source.manage_group").unwrap_or(source.manage_group);
         self.duration("source.data_fetch_interval", &mut source.data_fetch_interval);
         source.max_log_groups = self.count("source.max_log_groups", 1..=1000).unwrap_or(source.max_log_groups);
+        source.compression = self.parsed("source.compression", str::parse).unwrap_or(source.compression);
         self.duration("source.request_timeout", &mut source.request_timeout);
         self.duration("source.commit_interval", &mut source.commit_interval);
         self.duration("source.drain_timeout", &mut source.drain_timeout);
@@ -445,7 +448,28 @@ impl Reader<'_> {
             "json" => Ok(LogFormat::Json),
             _ => Err("is not terminal or json".to_owned()),
         });
-        LogSettings { level: level.unwrap_or(defaults.level), format: format.unwrap_or(defaults.format) }
+        LogSettings {
+            level: level.unwrap_or(defaults.level),
+            format: format.unwrap_or(defaults.format),
+            file: self.log_file(),
+        }
+    }
+
+    fn log_file(&mut self) -> Option<LogFileSettings> {
+        let max_bytes = self.limit("log.max_bytes", |text| match parse_size(text)? {
+            ..LEAST_LOG_FILE => Err("is less than 4KiB, so that a line might not fit".to_owned()),
+            size => Ok(size as u64),
+        });
+        let files = self.parsed("log.files", |text| {
+            let files = text.trim().parse().ok().filter(|files| (1..=1000).contains(files));
+            files.ok_or_else(|| "is not a whole number from 1 to 1000".to_owned())
+        });
+        let path = self.text("log.file").filter(|path| !path.is_empty() && !path.eq_ignore_ascii_case("none"))?;
+        let path = path.replace("{pid}", &std::process::id().to_string());
+        if path.contains(['{', '}']) {
+            self.refuse("log.file", "has braces round something else than pid; {pid} is all that is replaced");
+        }
+        Some(LogFileSettings { path: path.into(), max_bytes: max_bytes.flatten(), files: files.unwrap_or(1) })
     }
 }
 

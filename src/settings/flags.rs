@@ -5,7 +5,8 @@ use std::path::PathBuf;
 /// Where settings come from, beside the environment and the compiled-in defaults. Valid for every subcommand.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Layers {
-    /// Settings file (TOML); else $SLS_SYSLOG_CONFIG, else /etc/sls-syslog/config.toml if it exists.
+    /// Settings file (TOML, or YAML if it ends in .yaml or .yml); else $SLS_SYSLOG_CONFIG, else
+    /// /etc/sls-syslog/config.toml or config.yaml if it exists.
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
 
@@ -34,6 +35,7 @@ impl Layers {
             ("cert-path", "destination.cert_path", flags.cert_path),
             ("log-level", "log.level", flags.log_level),
             ("log-format", "log.format", flags.log_format),
+            ("log-file", "log.file", flags.log_file),
         ];
         self.named.extend(named.into_iter().filter_map(|(flag, key, value)| Some((flag, key, value?))));
         self
@@ -81,4 +83,7 @@ pub struct Flags {
     /// terminal or json
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
+    /// File for the log beside stderr, {pid} in its name being the process id; SIGHUP opens it anew
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<String>,
 }

@@ -57,6 +57,7 @@ pub const KEYS: &[Key] = &[
     key("source.manage_group"),
     flat("source.data_fetch_interval", "data_fetch_interval"),
     key("source.max_log_groups"),
+    key("source.compression"),
     key("source.request_timeout"),
     key("source.commit_interval"),
     key("source.drain_timeout"),
@@ -105,6 +106,9 @@ pub const KEYS: &[Key] = &[
     key("limits.piece_bytes"),
     key("log.level"),
     key("log.format"),
+    key("log.file"),
+    key("log.max_bytes"),
+    key("log.files"),
     key("log.summary_interval"),
 ];
 

@@ -16,6 +16,8 @@ pub mod show;
 mod tests;
 mod variables;
 
+use std::path::PathBuf;
+
 use sls_syslog_actors::config::{DeadLetterConfig, ForwarderConfig, SourceConfig};
 
 pub use flags::{Flags, Layers};
@@ -36,18 +38,31 @@ pub struct Settings {
 }
 
 /// The process's own log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
     /// Lowest level that is written.
     pub level: slog::Level,
     /// How lines look.
     pub format: LogFormat,
+    /// Where lines go beside stderr.
+    pub file: Option<LogFileSettings>,
 }
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { level: slog::Level::Info, format: LogFormat::Terminal }
+        Self { level: slog::Level::Info, format: LogFormat::Terminal, file: None }
     }
+}
+
+/// The log's file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFileSettings {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The size at which a new one is begun; none if somebody else does that.
+    pub max_bytes: Option<u64>,
+    /// Old files that are kept.
+    pub files: u32,
 }
 
 /// How log lines look.

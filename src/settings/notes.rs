@@ -71,7 +71,9 @@ pub fn without_effect(config: &ForwarderConfig, log: &LogSettings, merged: &Merg
     let protocol = destination.protocol;
     let is_relp = matches!(protocol, Protocol::Relp | Protocol::RelpTls);
     let is_old = destination.style.syslog == SyslogForm::Rfc3164;
-    let rules: [(bool, &str, String); 9] = [
+    let no_file = log.file.is_none();
+    let unlimited = log.file.as_ref().is_some_and(|file| file.max_bytes.is_none());
+    let rules: [(bool, &str, String); 11] = [
         (is_old, "destination.timestamp", "with rfc3164, which has its own".to_owned()),
         (is_old, "destination.structured_data", "with rfc3164, which has none".to_owned()),
         (!is_relp, "destination.relp.window", format!("with {protocol}, only relp and relp+tls have it")),
@@ -100,6 +102,12 @@ pub fn without_effect(config: &ForwarderConfig, log: &LogSettings, merged: &Merg
             !slog::Level::Info.is_at_least(log.level),
             "log.summary_interval",
             "at this log.level, the summary is told at info".to_owned(),
+        ),
+        (no_file, "log.max_bytes", "without log.file".to_owned()),
+        (
+            no_file || unlimited,
+            "log.files",
+            if unlimited { "with log.max_bytes = none" } else { "without log.file" }.to_owned(),
         ),
     ];
     let is_set = |key: &str| merged.get(key).filter(|value| value.origin() != Some("default"));

@@ -60,7 +60,8 @@ impl Forwarder {
         Self { process: Process::start_unheard("forwarder", command), consumer: "forwarder".to_owned() }
     }
 
-    fn command(
+    /// The command that starts one.
+    pub fn command(
         consumer: &str,
         hub: &Hub,
         to: SocketAddr,

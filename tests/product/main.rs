@@ -13,6 +13,7 @@ mod forwarder;
 mod harness;
 mod hub;
 mod leases;
+mod log_file;
 mod origin;
 mod outage;
 mod peers;
