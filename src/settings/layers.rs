@@ -59,7 +59,7 @@ impl Merged {
 pub struct World {
     /// The environment.
     pub environment: Vec<(OsString, OsString)>,
-    /// The file that is read if no other is named and it exists.
+    /// The file that is read if no other is named and it exists; else the same with the ending of YAML.
     pub usual_file: PathBuf,
     /// Whether this process belongs to root.
     pub is_root: bool,
@@ -92,7 +92,7 @@ impl World {
 /// Reads and merges all layers; what is wrong in them is added to `problems`.
 pub fn merge(flags: &Layers, world: &World, problems: &mut Vec<Problem>) -> Merged {
     let file = file_path(flags, world);
-    let mut defaults = text_layer(DEFAULT_TOML, "default", problems);
+    let mut defaults = text_layer(DEFAULT_TOML, FileFormat::Toml, "default", problems);
     if let Some(folder) = world.state_folder() {
         let path = folder.join("dead-letter.jsonl").to_string_lossy().into_owned();
         defaults.values.insert("dead_letter.path", Value::new(Some(&"default".to_owned()), path));
@@ -138,11 +138,9 @@ fn mistyped_variables(world: &World, merged: &mut Merged, problems: &mut Vec<Pro
 }
 
 fn file_path(flags: &Layers, world: &World) -> Option<PathBuf> {
-    flags
-        .config
-        .clone()
-        .or_else(|| world.variable("SLS_SYSLOG_CONFIG").map(PathBuf::from))
-        .or_else(|| world.usual_file.exists().then(|| world.usual_file.clone()))
+    flags.config.clone().or_else(|| world.variable("SLS_SYSLOG_CONFIG").map(PathBuf::from)).or_else(|| {
+        [world.usual_file.clone(), world.usual_file.with_extension("yaml")].into_iter().find(|f| f.exists())
+    })
 }
 
 /// Collects what one layer says and refuses unknown keys and two names of one key with different values.
@@ -164,6 +162,11 @@ impl<'a> Collector<'a> {
     }
 
     fn add_key(&mut self, key: &'static Key, value: Value, origin: &str) {
+        // As only YAML can say it.
+        if matches!(value.kind, ValueKind::Nil) {
+            self.problems.push(Problem::key(key.name, "has no value; write one, or remove the line").of(origin));
+            return;
+        }
         let value = Value::new(Some(&origin.to_owned()), value.kind);
         if let Some(earlier) = self.layer.values.get(key.name)
             && shown(&earlier.kind) != shown(&value.kind)
@@ -203,24 +206,38 @@ fn flatten(prefix: &str, tree: Map<String, Value>, each: &mut dyn FnMut(String, 
     }
 }
 
-fn text_layer(text: &str, origin: &str, problems: &mut Vec<Problem>) -> Layer {
-    match File::from_str(text, FileFormat::Toml).collect() {
-        Ok(tree) => {
+fn text_layer(text: &str, format: FileFormat, origin: &str, problems: &mut Vec<Problem>) -> Layer {
+    let lines = match format {
+        FileFormat::Yaml => lines::of_yaml(text),
+        _ => Ok(lines::of_toml(text)),
+    };
+    let read = lines.and_then(|lines| match File::from_str(text, format).collect() {
+        Ok(tree) => Ok((tree, lines)),
+        Err(error) => {
+            let name = if format == FileFormat::Yaml { "YAML of keys and values" } else { "TOML" };
+            Err(format!("is not valid {name}{}", position(&error)))
+        }
+    });
+    match read {
+        Ok((tree, lines)) => {
             let mut entries = Vec::new();
             flatten("", tree, &mut |name, value| entries.push((name, value)));
             // A hash map's order would make the messages differ from run to run.
             entries.sort_by(|a, b| a.0.cmp(&b.0));
-            let lines = lines::of_toml(text);
             let mut collector = Collector::new(problems);
             for (name, value) in entries {
                 let line = lines.get(&name).map(|line| format!(", line {line}")).unwrap_or_default();
-                let origin = if origin == "default" { origin.to_owned() } else { format!("{name} in {origin}{line}") };
+                let origin = if origin == "default" {
+                    origin.to_owned()
+                } else {
+                    format!("{} in {origin}{line}", printable(&name))
+                };
                 collector.add(&name, value, &origin);
             }
             collector.layer
         }
-        Err(error) => {
-            problems.push(Problem::general(format!("{origin} is not valid TOML{}", position(&error))));
+        Err(what) => {
+            problems.push(Problem::general(format!("{origin} {what}")));
             Layer::default()
         }
     }
@@ -241,6 +258,8 @@ fn position(error: &config::ConfigError) -> String {
 
 fn file_layer(path: &Path, problems: &mut Vec<Problem>) -> Layer {
     let origin = format!("file {}", path.display());
+    let is_yaml = path.extension().is_some_and(|end| ["yaml", "yml"].iter().any(|yaml| end.eq_ignore_ascii_case(yaml)));
+    let format = if is_yaml { FileFormat::Yaml } else { FileFormat::Toml };
     let read = std::fs::metadata(path).and_then(|meta| {
         if meta.len() > MAX_FILE {
             Err(std::io::Error::other("larger than 1 MiB"))
@@ -249,7 +268,7 @@ fn file_layer(path: &Path, problems: &mut Vec<Problem>) -> Layer {
         }
     });
     match read {
-        Ok(text) => text_layer(&text, &origin, problems),
+        Ok(text) => text_layer(&text, format, &origin, problems),
         Err(error) => {
             problems.push(Problem::general(format!("{origin} cannot be read: {error}")));
             Layer::default()

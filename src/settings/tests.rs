@@ -11,7 +11,9 @@ use sls_syslog_actors::config::{
 };
 use sls_syslog_actors::model::cursor::StartPosition;
 
+mod log_file;
 mod style;
+mod yaml;
 
 use super::keys::KEYS;
 use super::layers::{DEFAULT_TOML, World};
@@ -22,8 +24,12 @@ struct TempFile(PathBuf);
 
 impl TempFile {
     fn new(content: &str, mode: u32) -> Self {
-        let path =
-            std::env::temp_dir().join(format!("sls-syslog-{}-{:016x}.toml", std::process::id(), fastrand::u64(..)));
+        Self::of_format("toml", content, mode)
+    }
+
+    fn of_format(end: &str, content: &str, mode: u32) -> Self {
+        let name = format!("sls-syslog-{}-{:016x}.{end}", std::process::id(), fastrand::u64(..));
+        let path = std::env::temp_dir().join(name);
         std::fs::write(&path, content).expect("the temporary directory takes a file");
         std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).expect("the file is ours");
         Self(path)
@@ -215,7 +221,7 @@ fn flags_of_run_are_the_topmost_layer() {
     let environment = Case { environment: &[("SYSLOG_PORT", "98")], ..Case::default() }.world();
     let settings = load_from(&line.layers.with_flags(line.flags), &environment).1.expect("settings that are accepted");
     assert_eq!((settings.forwarder.destination.port, settings.forwarder.destination.protocol), (99, Protocol::Tls));
-    assert_eq!(settings.log, LogSettings { level: slog::Level::Warning, format: LogFormat::Json });
+    assert_eq!(settings.log, LogSettings { level: slog::Level::Warning, format: LogFormat::Json, file: None });
 }
 
 #[test]

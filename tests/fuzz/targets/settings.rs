@@ -1,7 +1,8 @@
 //! Settings, from whatever a file, the environment and flags say: they are refused with words, or they work; and no
 //! secret is ever in what is printed.
 //!
-//! The input is a settings file. Lines that begin with `env ` or `set ` are variables and `--set` flags instead.
+//! The input is a settings file, of YAML if it begins with [`YAML`]. Lines that begin with `env ` or `set ` are variables
+//! and `--set` flags instead.
 
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt;
@@ -13,6 +14,7 @@ use sls_syslog_actors::wire::format::{RenderSettings, Renderer};
 use crate::settings::{Layers, World, load_from, show};
 
 const SECRET: &str = "k7Qz-secret-9wXv";
+const YAML: &str = "# yaml\n";
 
 /// Runs it.
 pub fn run(data: &[u8]) {
@@ -35,7 +37,7 @@ pub fn run(data: &[u8]) {
     for name in ["SLS_AK_KEY", "SLS_SECURITY_TOKEN", "ALIBABA_CLOUD_ACCESS_KEY_SECRET"] {
         environment.push((name.into(), SECRET.into()));
     }
-    let path = file_of_settings();
+    let path = &file_of_settings(if file.starts_with(YAML) { "yaml" } else { "toml" });
     std::fs::write(path, file).expect("the temporary folder takes a file");
     let layers = Layers { config: Some(path.clone()), set, named: Vec::new() };
     let world = World { environment, usual_file: PathBuf::from("/nonexistent"), is_root: false };
@@ -60,13 +62,17 @@ pub fn run(data: &[u8]) {
     assert!(!told.contains(SECRET), "a secret is told: {told}");
 }
 
-/// One for the process, written anew each time, which only we can read.
-fn file_of_settings() -> &'static PathBuf {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        let path = std::env::temp_dir().join(format!("sls-syslog-fuzz-settings-{}.toml", std::process::id()));
-        std::fs::write(&path, "").expect("the temporary folder takes a file");
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("the file is ours");
-        path
-    })
+/// One of each format for the process, written anew each time, which only we can read.
+fn file_of_settings(format: &str) -> PathBuf {
+    static NAME: OnceLock<PathBuf> = OnceLock::new();
+    let name = NAME.get_or_init(|| {
+        let name = std::env::temp_dir().join(format!("sls-syslog-fuzz-settings-{}", std::process::id()));
+        for format in ["toml", "yaml"] {
+            let path = name.with_extension(format);
+            std::fs::write(&path, "").expect("the temporary folder takes a file");
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("the file is ours");
+        }
+        name
+    });
+    name.with_extension(format)
 }
