@@ -13,11 +13,12 @@ use tokio::time::Instant;
 use crate::credit::{ByteCredit, Credit};
 use crate::model::cursor::Cursor;
 use crate::model::ids::{Epoch, Generation, Sequence, ShardId};
-use crate::model::shard::Resume;
 use crate::ticket::{FailReason, FailedFrom, PieceGuard, Ticket};
 use crate::watch::ActorName;
 use crate::wire::sls::reply::{Compression, PullHead};
 use crate::wire::syslog::gap::GapRecord;
+
+pub use crate::model::shard::Resume;
 
 // ---- Coordinator and ShardFetcher ----------------------------------------------------------------------------
 

@@ -321,9 +321,6 @@ impl Renderer {
         out: &mut Vec<u8>,
         rendered: &mut Rendered,
     ) -> Result<bool, Malformed> {
-        if self.careful {
-            return self.render_carefully(pass, log, room, out, rendered);
-        }
         let contents = &mut *pass.contents;
         contents.clear();
         let (keys, mut same_keys, mut values_len, mut more) = (&self.keys, true, 0, false);
@@ -336,7 +333,7 @@ impl Renderer {
                 more = true;
             }
         })?;
-        if more || !(same_keys || self.keys.learn(contents, &self.shape)) {
+        if more || self.careful || !(same_keys || self.keys.learn(contents, &self.shape)) {
             return self.render_carefully(pass, log, room, out, rendered);
         }
         if self.shape.escapes && contents.iter().any(|content| self.shape.cleaner.needs_escape(content.value)) {
@@ -406,7 +403,6 @@ impl Renderer {
             return self.render_cleaned(pass, log, &time, room, out, rendered);
         }
 
-        rendered.longest = rendered.longest.max(frame_len);
         rendered.altered += u64::from(self.shared.altered);
         rendered.bad_nanoseconds += u64::from(fraction.is_none() && !nanoseconds.is_empty());
         rendered.ambiguous += u64::from(self.is_ambiguous(pass, log));
@@ -471,7 +467,6 @@ impl Renderer {
         shape.begin_frame(message_len, out);
         out.extend_from_slice(message);
         shape.end_frame(out);
-        rendered.longest = rendered.longest.max(frame_len);
         rendered.altered += u64::from(altered);
         rendered.bad_nanoseconds += u64::from(fraction.is_none() && nanoseconds.is_some());
         rendered.ambiguous += u64::from(self.is_ambiguous(pass, log));
@@ -502,7 +497,6 @@ impl Renderer {
         self.shape.begin_frame(self.scratch.len(), out);
         out.extend_from_slice(&self.scratch);
         self.shape.end_frame(out);
-        rendered.longest = rendered.longest.max(frame_len);
         rendered.altered += u64::from(care.altered);
         rendered.truncated += u64::from(care.truncated);
         rendered.ambiguous += u64::from(care.ambiguous);
@@ -544,7 +538,8 @@ impl Renderer {
 /// Reserves memory for a frame, which `out` has already if it was given with room for `limit` bytes, unless the frame is
 /// longer than that and alone: then no more than it needs.
 #[inline]
-fn make_room(frame_len: usize, rendered: &Rendered, out: &mut Vec<u8>) {
+fn make_room(frame_len: usize, rendered: &mut Rendered, out: &mut Vec<u8>) {
+    rendered.longest = rendered.longest.max(frame_len);
     if rendered.messages == 0 { out.reserve_exact(frame_len) } else { out.reserve(frame_len) }
 }
 
