@@ -1,4 +1,4 @@
-//! A simulated receiver behind [`Dial`] and [`Transport`], on tokio's clock, deterministic by its seed.
+//! A simulated receiver behind [`Dial`] and [`Transport`](crate::ports::Transport), on tokio's clock, deterministic by its seed.
 //!
 //! A connection has three stations: *in flight* (written by us, not yet acknowledged), *unread* (acknowledged by the
 //! peer's TCP, not yet read by its application) and *read*. What a message's fate is depends on how far it came when the

@@ -168,7 +168,7 @@ impl World {
         let settings = &plan.settings;
         let limits = Limits { retention: plan.retention, pull_bytes: plan.pull_bytes, ..Limits::default() };
         let hub = InMemoryHub::with_limits(plan.shards, limits);
-        hub.compress_with(if plan.seed % 2 == 0 { Compression::Lz4 } else { Compression::Zstd });
+        hub.compress_with(if plan.seed.is_multiple_of(2) { Compression::Lz4 } else { Compression::Zstd });
         let receiver =
             Receiver::new(plan.seed, settings.confirmation, settings.confirm_after_connect, settings.timeout);
         if let Some((timeout_s, order)) = plan.existing_group {
