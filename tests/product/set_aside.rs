@@ -85,6 +85,34 @@ fn syslog_ng_over_tls_closes_on_a_log_that_is_too_long() {
     set_aside_by_syslog_ng(&daemon, "tls", &settings);
 }
 
+/// All comes in one go, of which syslog-ng's end takes everything along: nothing is confirmed, and the first message is too
+/// short to be suspected at once.
+#[test]
+fn syslog_ng_closes_on_a_log_behind_short_ones_in_one_go() {
+    const LOGS: u64 = 60;
+    for (longest, size) in [(16 << 10, 20_000), (2 << 10, 3_000)] {
+        let Some(daemon) = syslog_ng(false, longest, free_port()) else { return };
+        let hub = Hub::start(1);
+        let mut logs = numbered_group(0, 0..LOGS).logs;
+        logs.insert(40, log(&[("long", &vec![b'x'; size])]));
+        hub.put(0, &group(logs));
+        let to = SocketAddr::from(([127, 0, 0, 1], daemon.port));
+        let began = Instant::now();
+        let mut forwarder = Forwarder::start(&hub, to, "tcp", &[("destination.framing", "octet-counting")]);
+        forwarder.process.says("message-refused");
+        assert!(began.elapsed() < Duration::from_secs(60), "took {:?}", began.elapsed());
+        hub.wait_until_committed();
+        forwarder.stop();
+        let received = eventually("all logs in syslog-ng's file", || {
+            let received = daemon.received();
+            if unique(&received) < LOGS { Err(format!("{} logs", unique(&received))) } else { Ok(received) }
+        });
+        let gaps: Vec<_> = received.iter().filter(|message| message.msgid == "gap").collect();
+        let [gap] = gaps.as_slice() else { panic!("{gaps:?}") };
+        assert!(gap.msg.contains("log 40 of the batch") && gap.msg.contains("bytes alone"), "{gap:?}");
+    }
+}
+
 fn set_aside_by_our_receiver(protocol: &str, limit: &str, settings: &[(&str, &str)]) {
     let hub = hub_with_one_long_log();
     let receiver = Receiver::start(&["--mode", "check", "--protocol", protocol, limit, &LONGEST.to_string()]);
