@@ -29,7 +29,7 @@ use self::outside::Connections;
 use self::proof::{Proof, Source};
 use self::screen::{Held, Screen, Stopped};
 use self::view::{View, say};
-use crate::loghub::feed::{Amount, Feed};
+use crate::loghub::feed::{Amount, BLOCK_BYTES, Feed};
 use crate::loghub::serve as loghub;
 use crate::receiver::check::{Checker, Keys, Verdict};
 use crate::receiver::relp::RelpFaults;
@@ -240,6 +240,7 @@ fn feeds(logs: u64, seconds: u64) -> [Feed; 2] {
             kind,
             seed,
             logs_per_group: 100,
+            body_bytes: BLOCK_BYTES,
             backlog: (backlog > 0).then_some(Amount::Logs(backlog)),
             rate: Some((rest / seconds).max(1000 / seconds)),
             total: Some(rest),

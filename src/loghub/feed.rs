@@ -24,6 +24,8 @@ pub struct Feed {
     pub logs_per_group: u32,
     /// What is made before the feed's start returns.
     pub backlog: Option<Amount>,
+    /// Uncompressed size of its blocks, each of which is one pull's body.
+    pub body_bytes: usize,
     /// Logs each second from then on, over all shards.
     pub rate: Option<u64>,
     /// Ends the rate after so many logs.
@@ -61,8 +63,8 @@ impl FromStr for Amount {
     }
 }
 
-/// Uncompressed size of a prepared block.
-const BLOCK_BYTES: usize = 2_000_000;
+/// Uncompressed size of a prepared block, unless told otherwise.
+pub const BLOCK_BYTES: usize = 2_000_000;
 /// How often the rate is served.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -101,7 +103,8 @@ impl Feeder {
                 if logs == 0 || bytes == 0 {
                     break;
                 }
-                let size = BLOCK_BYTES.min(usize::try_from(bytes.div_ceil(per_round)).unwrap_or(BLOCK_BYTES));
+                let share = usize::try_from(bytes.div_ceil(per_round)).unwrap_or(usize::MAX);
+                let size = self.feed.body_bytes.min(share);
                 let (made, raw) = self.block(shard, logs.min(most), size)?;
                 logs -= made.min(logs);
                 bytes -= raw.min(bytes);
@@ -143,7 +146,7 @@ impl Feeder {
                 break;
             }
             made += if now > u64::from(self.feed.logs_per_group) * 8 {
-                self.block(shard, now, BLOCK_BYTES)?.0
+                self.block(shard, now, self.feed.body_bytes)?.0
             } else {
                 self.groups(shard, now)?
             };

@@ -71,6 +71,9 @@ pub struct LoghubArgs {
     /// Makes so many logs (`10000`) or so much (`500MB`, `2GiB`, before compression) before it listens
     #[arg(long, value_name = "LOGS|BYTES", requires = "generate")]
     backlog: Option<Amount>,
+    /// Bytes that are made at once and that one pull gets, before compression
+    #[arg(long, value_name = "BYTES", default_value_t = feed::BLOCK_BYTES)]
+    body_bytes: usize,
     /// Logs in each log group
     #[arg(long, value_name = "N", default_value_t = 100)]
     logs_per_group: u32,
@@ -97,6 +100,8 @@ enum GenerateArg {
     Audit,
     /// About 80 bytes
     Tiny,
+    /// About 100 KB
+    Large,
     /// Bytes that break naive programs
     Nasty,
 }
@@ -107,6 +112,7 @@ impl From<GenerateArg> for Kind {
             GenerateArg::Web => Self::Web,
             GenerateArg::Audit => Self::Audit,
             GenerateArg::Tiny => Self::Tiny,
+            GenerateArg::Large => Self::Large,
             GenerateArg::Nasty => Self::Nasty,
         }
     }
@@ -184,6 +190,8 @@ fn options(args: LoghubArgs) -> Result<(Options, Option<Feed>), String> {
         groups_per_logstore: args.group_quota,
         put_bytes: args.put_limit,
         retention: args.retention.map(Duration::from_secs),
+        // More than the service allows, for whoever asks for them here.
+        shards_per_logstore: Limits::default().shards_per_logstore.max(args.shards as usize),
         ..Limits::default()
     };
     let tls = match args.tls_cert.zip(args.tls_key) {
@@ -195,6 +203,7 @@ fn options(args: LoghubArgs) -> Result<(Options, Option<Feed>), String> {
         seed: args.seed,
         logs_per_group: args.logs_per_group,
         backlog: args.backlog,
+        body_bytes: args.body_bytes,
         rate: args.rate,
         total: args.total,
     });

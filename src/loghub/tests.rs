@@ -310,6 +310,7 @@ fn feed_makes_the_backlog_and_the_total_and_numbers_each_stream_from_zero() {
         kind: Kind::Tiny,
         seed: 1,
         logs_per_group: 10,
+        body_bytes: feed::BLOCK_BYTES,
         backlog: Some(Amount::Logs(100)),
         rate: Some(100_000),
         total: Some(500),

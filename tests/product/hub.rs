@@ -56,12 +56,18 @@ impl Hub {
     pub fn put(&self, shard: u32, group: &LogGroup) {
         let width = u128::MAX / u128::from(self.shards);
         let key = format!("{:032x}", width * u128::from(shard) + width / 2);
-        let mut request = put_logs(LOGSTORE, Some(&key), &group.encode_to_vec(), Compression::Lz4);
+        self.send(put_logs(LOGSTORE, Some(&key), &group.encode_to_vec(), Compression::Lz4));
+    }
+
+    /// Signs and sends a request, which must succeed; its answer.
+    #[track_caller]
+    pub fn send(&self, mut request: SlsRequest) -> String {
         let credentials =
             Credentials { access_key_id: KEY_ID.into(), access_key_secret: SECRET.into(), security_token: None };
         sign_request(&mut request, &credentials, &Signature::V1, &format!("{PROJECT}.{ENDPOINT}"), Utc::now());
         let answer = self.exchange(&request);
-        assert!(answer.starts_with("HTTP/1.1 200"), "put refused: {answer}");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{} refused: {answer}", request.target());
+        answer
     }
 
     /// Puts numbered logs, `per_group` a group, into every shard: stream = shard, n counts from `from`.

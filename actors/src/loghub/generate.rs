@@ -1,4 +1,4 @@
-//! Made-up logs, as many and as fast as needed: web access, audit, tiny ones, and a collection of nasty bytes.
+//! Made-up logs, as many and as fast as needed: web access, audit, tiny and large ones, and a collection of nasty bytes.
 //!
 //! The same seed makes the same logs. Each carries the name of its stream and its number there, from 0, in the fields
 //! [`STREAM_KEY`] and [`NUMBER_KEY`], so that whoever receives them can prove that none is missing.
@@ -22,6 +22,8 @@ pub enum Kind {
     Audit,
     /// 3 fields, about 80 bytes.
     Tiny,
+    /// 3 fields, one of them with a report of 100 KB.
+    Large,
     /// Newlines, NUL, broken UTF-8, separators, empty and repeated keys, very long values, many tags.
     Nasty,
 }
@@ -65,6 +67,7 @@ impl Generator {
                 Kind::Web => self.web(unix_s),
                 Kind::Audit => self.audit(unix_s),
                 Kind::Tiny => self.tiny(),
+                Kind::Large => self.large(),
                 Kind::Nasty => self.nasty(number),
             }
             delimited(out, 1, &self.log);
@@ -194,6 +197,23 @@ impl Generator {
         field(&mut self.log, b"message", level.as_bytes());
     }
 
+    fn large(&mut self) {
+        let (random, text) = (&mut self.random, &mut self.text);
+        text.clear();
+        text.push('[');
+        while text.len() < LARGE_BYTES {
+            text.push_str("{\"event\":\"");
+            text.push_str(pick(random, ACTIONS));
+            text.push_str("\",\"host\":\"");
+            text.push_str(pick(random, HOSTS));
+            text.push_str("\",\"took_us\":");
+            text.push_str(self.number.format(random.u32(100..5_000_000)));
+            text.push_str("},");
+        }
+        text.push(']');
+        field(&mut self.log, b"report", text.as_bytes());
+    }
+
     fn nasty(&mut self, number: u64) {
         let log = &mut self.log;
         match number % 20 {
@@ -243,7 +263,7 @@ impl Generator {
         match self.kind {
             Kind::Web => delimited(out, 3, b"nginx_access"),
             Kind::Audit => delimited(out, 3, b"actiontrail"),
-            Kind::Tiny => {}
+            Kind::Tiny | Kind::Large => {}
             Kind::Nasty => delimited(out, 3, b"topic\nwith\0bytes \xff"),
         }
         delimited(out, 4, format!("10.1.0.{}", self.random.u8(1..255)).as_bytes());
@@ -260,6 +280,8 @@ impl Generator {
     }
 }
 
+/// Size of a large log's report.
+const LARGE_BYTES: usize = 100_000;
 const PATHS: &[&str] =
     &["/api/v1/orders/", "/api/v1/customers/", "/shop/catalog/item-", "/static/js/bundle-", "/search/"];
 const REFERERS: &[&str] = &[
@@ -331,7 +353,7 @@ mod tests {
 
     #[test]
     fn every_log_names_its_stream_and_its_number() {
-        for kind in [Kind::Web, Kind::Audit, Kind::Tiny, Kind::Nasty] {
+        for kind in [Kind::Web, Kind::Audit, Kind::Tiny, Kind::Large, Kind::Nasty] {
             let (_, group) = group(kind, 60);
             for (at, log) in group.logs.iter().enumerate() {
                 let value = |key: &str| log.contents.iter().find(|c| c.key == key).map(|c| c.value.clone()).unwrap();
@@ -345,9 +367,12 @@ mod tests {
 
     #[test]
     fn sizes_and_fields_are_as_told() {
-        for (kind, fields, from, to) in
-            [(Kind::Web, 12, 470, 540), (Kind::Audit, 20, 1_100, 1_300), (Kind::Tiny, 3, 60, 100)]
-        {
+        for (kind, fields, from, to) in [
+            (Kind::Web, 12, 470, 540),
+            (Kind::Audit, 20, 1_100, 1_300),
+            (Kind::Tiny, 3, 60, 100),
+            (Kind::Large, 3, 100_000, 101_000),
+        ] {
             let (bytes, group) = group(kind, 1000);
             assert!(group.logs.iter().all(|log| log.contents.len() == fields), "{kind:?}");
             assert!((from..to).contains(&(bytes / 1000)), "{kind:?}: {} bytes a log", bytes / 1000);
