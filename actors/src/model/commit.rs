@@ -21,6 +21,9 @@ pub struct CommitTable {
     confirmed: BTreeMap<ShardId, Cursor>,
     /// Shards with a commit under way, be it of a lease that has ended.
     in_flight: BTreeSet<ShardId>,
+    /// Shards with something to commit and none under way, by when that is due: in turn, so that none waits for ever
+    /// where all together have more to commit than can be in flight.
+    waiting: BTreeSet<(Instant, ShardId)>,
 }
 
 #[derive(Debug)]
@@ -33,6 +36,8 @@ struct Slot {
     /// The last commit failed, which SLS may have stored nevertheless.
     in_doubt: bool,
     not_before: Instant,
+    /// Its place among those that wait.
+    waits_for: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -50,12 +55,20 @@ pub struct Order {
     pub epoch: Epoch,
     /// The position.
     pub cursor: Cursor,
+    /// It is committed already under this lease, and is committed once more (rule L5).
+    pub repeated: bool,
 }
 
 impl CommitTable {
     /// A table that commits each shard at most once per `interval`.
     pub fn new(interval: Duration) -> Self {
-        Self { interval, slots: BTreeMap::new(), confirmed: BTreeMap::new(), in_flight: BTreeSet::new() }
+        Self {
+            interval,
+            slots: BTreeMap::new(),
+            confirmed: BTreeMap::new(),
+            in_flight: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+        }
     }
 
     /// A lease begins: a clean slot. A commit of an earlier epoch that is still in flight changes nothing here, but the
@@ -63,10 +76,16 @@ impl CommitTable {
     pub fn begin(&mut self, now: Instant, shard: ShardId, epoch: Epoch) {
         self.end(shard);
         let not_before = now + self.interval;
-        self.slots.insert(
-            shard,
-            Slot { epoch, wanted: None, in_flight: false, committed: None, in_doubt: false, not_before },
-        );
+        let slot = Slot {
+            epoch,
+            wanted: None,
+            in_flight: false,
+            committed: None,
+            in_doubt: false,
+            not_before,
+            waits_for: None,
+        };
+        self.slots.insert(shard, slot);
     }
 
     /// Everything before `cursor` is settled. A position of another epoch is ignored.
@@ -74,6 +93,7 @@ impl CommitTable {
         if let Some(slot) = self.slots.get_mut(&shard).filter(|slot| slot.epoch == epoch) {
             slot.wanted = Some(Wanted { cursor, even_if_unchanged });
             slot.forget_unchanged();
+            self.queue(shard);
         }
     }
 
@@ -81,6 +101,7 @@ impl CommitTable {
     pub fn flush(&mut self, now: Instant, shard: ShardId) {
         if let Some(slot) = self.slots.get_mut(&shard) {
             slot.not_before = slot.not_before.min(now);
+            self.queue(shard);
         }
     }
 
@@ -95,17 +116,17 @@ impl CommitTable {
         if self.in_flight.len() >= MAX_IN_FLIGHT {
             return None;
         }
-        for (shard, slot) in &mut self.slots {
-            if self.in_flight.contains(shard) || now < slot.not_before || !may_commit(*shard, slot.epoch) {
-                continue;
-            }
-            let Some(wanted) = slot.wanted.take() else { continue };
-            self.in_flight.insert(*shard);
-            slot.in_flight = true;
-            slot.not_before = now + self.interval;
-            return Some(Order { shard: *shard, epoch: slot.epoch, cursor: wanted.cursor });
-        }
-        None
+        let allowed = |shard: &ShardId| self.slots.get(shard).is_some_and(|slot| may_commit(*shard, slot.epoch));
+        let due = self.waiting.iter().take_while(|(at, _)| *at <= now);
+        let shard = due.map(|(_, shard)| *shard).find(allowed)?;
+        let slot = self.slots.get_mut(&shard)?;
+        let cursor = slot.wanted.take()?.cursor;
+        self.in_flight.insert(shard);
+        slot.in_flight = true;
+        slot.not_before = now + self.interval;
+        let order = Order { shard, epoch: slot.epoch, repeated: slot.committed.as_ref() == Some(&cursor), cursor };
+        self.queue(shard);
+        Some(order)
     }
 
     /// A commit ended. A failed one is sent again, unless a newer position has come meanwhile.
@@ -114,21 +135,18 @@ impl CommitTable {
         if stored {
             self.confirmed.insert(order.shard, order.cursor.clone());
         }
-        let Some(slot) = self.slots.get_mut(&order.shard).filter(|slot| slot.epoch == order.epoch) else { return };
-        slot.in_flight = false;
-        slot.in_doubt = !stored;
-        if stored {
-            slot.committed = Some(order.cursor.clone());
-            slot.forget_unchanged();
-        } else {
-            slot.not_before = now + retry_after;
-            slot.wanted.get_or_insert_with(|| Wanted { cursor: order.cursor.clone(), even_if_unchanged: true });
+        if let Some(slot) = self.slots.get_mut(&order.shard).filter(|slot| slot.epoch == order.epoch) {
+            slot.ended(now, order, stored, retry_after);
         }
+        // Also of a later lease, which has waited for this end.
+        self.queue(order.shard);
     }
 
     /// The lease has ended.
     pub fn end(&mut self, shard: ShardId) {
-        self.slots.remove(&shard);
+        if let Some(at) = self.slots.remove(&shard).and_then(|slot| slot.waits_for) {
+            self.waiting.remove(&(at, shard));
+        }
     }
 
     /// The last position of the shard that SLS confirmed to this process.
@@ -158,15 +176,36 @@ impl CommitTable {
 
     /// The next moment at which [`CommitTable::next`] may have something.
     pub fn next_event(&self) -> Option<Instant> {
-        if self.in_flight.len() >= MAX_IN_FLIGHT {
-            return None;
+        let (at, _) = self.waiting.first().filter(|_| self.in_flight.len() < MAX_IN_FLIGHT)?;
+        Some(*at)
+    }
+
+    /// The shard's slot or what is in flight has changed: so may its place among those that wait.
+    fn queue(&mut self, shard: ShardId) {
+        let Some(slot) = self.slots.get_mut(&shard) else { return };
+        let waits = slot.wanted.is_some() && !self.in_flight.contains(&shard);
+        let waits_for = waits.then_some(slot.not_before);
+        let before = std::mem::replace(&mut slot.waits_for, waits_for);
+        if before != waits_for {
+            before.map(|at| self.waiting.remove(&(at, shard)));
+            waits_for.map(|at| self.waiting.insert((at, shard)));
         }
-        let waiting = |(shard, slot): &(&ShardId, &Slot)| slot.wanted.is_some() && !self.in_flight.contains(shard);
-        self.slots.iter().filter(waiting).map(|(_, slot)| slot.not_before).min()
     }
 }
 
 impl Slot {
+    fn ended(&mut self, now: Instant, order: &Order, stored: bool, retry_after: Duration) {
+        self.in_flight = false;
+        self.in_doubt = !stored;
+        if stored {
+            self.committed = Some(order.cursor.clone());
+            self.forget_unchanged();
+        } else {
+            self.not_before = now + retry_after;
+            self.wanted.get_or_insert_with(|| Wanted { cursor: order.cursor.clone(), even_if_unchanged: true });
+        }
+    }
+
     /// What is committed already is not wanted, and nobody waits for it.
     fn forget_unchanged(&mut self) {
         let committed = self.committed.as_ref();
@@ -230,7 +269,34 @@ mod tests {
         assert_eq!(next_order.shard, ShardId(16));
         table.ended(due, &next_order, true, RETRY);
         table.ready(ShardId(0), Epoch(1), cursor(9), false);
-        assert_eq!(next(&mut table, due + RETRY).map(|o| (o.shard, o.cursor)), Some((ShardId(0), cursor(9))));
+        let mut later = Vec::new();
+        while let Some(order) = next(&mut table, due + RETRY) {
+            table.ended(due + RETRY, &order, true, RETRY);
+            later.push((order.shard, order.cursor));
+        }
+        let waiting = (17..20).map(|shard| (ShardId(shard), cursor(1)));
+        assert_eq!(later, waiting.chain([(ShardId(0), cursor(9))]).collect::<Vec<_>>());
+    }
+
+    /// The shards with the lowest numbers used to come first, again and again, and the others never.
+    #[test]
+    fn l3_shards_commit_in_turn_where_all_have_more_to_commit_than_sixteen_in_flight_can_carry() {
+        let mut now = Instant::now();
+        let mut table = table(now, 100);
+        let mut committed = std::collections::BTreeMap::new();
+        for n in 0..50 {
+            now += INTERVAL;
+            for shard in 0..100 {
+                table.ready(ShardId(shard), Epoch(1), cursor(n), false);
+            }
+            for order in std::iter::from_fn(|| next(&mut table, now)).collect::<Vec<_>>() {
+                table.ended(now, &order, true, RETRY);
+                *committed.entry(order.shard).or_insert(0) += 1;
+            }
+        }
+        let (fewest, most) = (committed.values().min(), committed.values().max());
+        assert_eq!(committed.len(), 100, "{committed:?}");
+        assert!(most <= fewest.map(|fewest| fewest + 2).as_ref(), "{committed:?}");
     }
 
     #[test]
