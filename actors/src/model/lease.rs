@@ -4,7 +4,7 @@
 //! time: a lease counts from the moment the last answered heartbeat was *sent* and ends well before the group's timeout
 //! (rule L2). A shard that an answer omits is still ours until we stop listing it: it is drained first (rule L1).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::ids::{Epoch, ShardId};
@@ -17,6 +17,8 @@ pub struct LeaseTable {
     group_timeout: Duration,
     drain_timeout: Duration,
     leases: BTreeMap<ShardId, Lease>,
+    /// Before this no lease has anything to do by itself; later than that perhaps neither.
+    timed_from: Option<Instant>,
     /// Shards that SLS did not know any more although it named them as ours, with when that was.
     gone: BTreeMap<ShardId, Instant>,
     last_epoch: u64,
@@ -25,7 +27,7 @@ pub struct LeaseTable {
     sent_at: Option<Instant>,
     due: Instant,
     /// A shard was given back while a heartbeat that lists it was under way.
-    again_at_once: bool,
+    again_soon: bool,
     stopping: bool,
 }
 
@@ -91,12 +93,13 @@ impl LeaseTable {
             group_timeout,
             drain_timeout,
             leases: BTreeMap::new(),
+            timed_from: None,
             gone: BTreeMap::new(),
             last_epoch: 0,
             confirmed_at: None,
             sent_at: None,
             due: now,
-            again_at_once: false,
+            again_soon: false,
             stopping: false,
         }
     }
@@ -112,6 +115,12 @@ impl LeaseTable {
     /// Time between heartbeats: the setting, but at most half of the group's timeout (rule L4).
     pub fn interval(&self) -> Duration {
         self.wanted_interval.min(self.group_timeout / 2)
+    }
+
+    /// How soon a heartbeat follows another one that failed (rule L2), or that listed what has been given back since: the
+    /// shards that are given back within this time share it.
+    fn soon(&self) -> Duration {
+        self.interval() / 20
     }
 
     /// How long one heartbeat may take (rule L2).
@@ -142,11 +151,12 @@ impl LeaseTable {
     pub fn heartbeat_answered(&mut self, now: Instant, owned: &[ShardId]) -> Vec<Decision> {
         let Some(sent_at) = self.sent_at.take() else { return Vec::new() };
         self.confirmed_at = Some(sent_at);
-        let again_at_once = std::mem::take(&mut self.again_at_once);
-        self.due = if again_at_once { now } else { (sent_at + self.interval()).max(now) };
+        let again_soon = std::mem::take(&mut self.again_soon);
+        self.due = (sent_at + if again_soon { self.soon() } else { self.interval() }).max(now);
         let mut decisions = Vec::new();
+        let owned: BTreeSet<ShardId> = owned.iter().copied().collect();
         self.gone.retain(|shard, at| owned.contains(shard) && now.saturating_duration_since(*at) < ASK_AGAIN);
-        for shard in owned {
+        for shard in &owned {
             match self.leases.get_mut(shard) {
                 None if self.gone.contains_key(shard) => {}
                 None if !self.stopping => decisions.push(self.start(*shard, None)),
@@ -165,13 +175,16 @@ impl LeaseTable {
                 State::Draining { .. } | State::Closing { .. } => {}
             }
         }
+        if !decisions.is_empty() {
+            self.timed_at(deadline);
+        }
         decisions
     }
 
     /// The heartbeat failed or came too late; it is repeated soon.
     pub fn heartbeat_failed(&mut self, now: Instant) {
         self.sent_at = None;
-        self.due = now + self.interval() / 20;
+        self.due = now + self.soon();
     }
 
     /// SLS does not know us as a consumer any more, or our own clock says that it may not: everything is lost.
@@ -194,7 +207,11 @@ impl LeaseTable {
         if self.confirmed_at.is_some_and(|at| now >= at + self.lease_age_limit()) {
             return self.lose_all();
         }
+        if self.timed_from.is_none_or(|from| now < from) {
+            return Vec::new();
+        }
         let mut decisions = Vec::new();
+        self.timed_from = None;
         let shards: Vec<ShardId> = self.leases.keys().copied().collect();
         for shard in shards {
             let Some(lease) = self.leases.get_mut(&shard) else { continue };
@@ -206,6 +223,7 @@ impl LeaseTable {
                 State::Closing { deadline } if now >= deadline => {
                     decisions.extend(self.released(shard, self.leases[&shard].epoch));
                 }
+                State::Restarting { at } | State::Closing { deadline: at } => self.timed_at(at),
                 _ => {}
             }
         }
@@ -216,12 +234,7 @@ impl LeaseTable {
     pub fn next_event(&self) -> Option<Instant> {
         let heartbeat = self.sent_at.is_none().then_some(self.due);
         let expiry = self.confirmed_at.filter(|_| !self.leases.is_empty()).map(|at| at + self.lease_age_limit());
-        let timed = self.leases.values().filter_map(|lease| match lease.state {
-            State::Restarting { at } => Some(at),
-            State::Closing { deadline } => Some(deadline),
-            _ => None,
-        });
-        timed.chain(heartbeat).chain(expiry).min()
+        [self.timed_from, heartbeat, expiry].into_iter().flatten().min()
     }
 
     /// A fetcher ended as told, or because SLS does not know its shard any more.
@@ -230,10 +243,13 @@ impl LeaseTable {
         match lease.state {
             State::Draining { deadline } => {
                 lease.state = State::Closing { deadline };
+                self.timed_at(deadline);
                 vec![Decision::Flush(shard, epoch)]
             }
             State::Held => {
-                lease.state = State::Closing { deadline: now + self.drain_timeout };
+                let deadline = now + self.drain_timeout;
+                lease.state = State::Closing { deadline };
+                self.timed_at(deadline);
                 vec![Decision::Flush(shard, epoch)]
             }
             State::Abandoned { reacquired } => {
@@ -254,7 +270,9 @@ impl LeaseTable {
         let Some(lease) = self.leases.get_mut(&shard).filter(|lease| lease.epoch == epoch) else { return Vec::new() };
         match lease.state {
             State::Held => {
-                lease.state = State::Restarting { at: now + lease.restarts.panicked(now) };
+                let at = now + lease.restarts.panicked(now);
+                lease.state = State::Restarting { at };
+                self.timed_at(at);
                 Vec::new()
             }
             State::Draining { .. } | State::Abandoned { .. } => self.fetcher_ended(now, shard, epoch),
@@ -269,15 +287,16 @@ impl LeaseTable {
             return Vec::new();
         }
         self.leases.remove(&shard);
-        // A heartbeat at once, so that whoever waits for the shard gets it; one that is under way still lists it.
-        self.due = self.confirmed_at.unwrap_or(self.due).min(self.due);
-        self.again_at_once = self.sent_at.is_some();
+        // A heartbeat soon, so that whoever waits for the shard gets it; one that is under way still lists it.
+        self.due = self.confirmed_at.map_or(self.due, |at| self.due.min(at + self.soon()));
+        self.again_soon = self.sent_at.is_some();
         vec![Decision::Released { shard, epoch, lost: false }]
     }
 
     /// Take no new leases, drain all that are held and commit, until `deadline`.
     pub fn stop(&mut self, now: Instant, deadline: Instant) -> Vec<Decision> {
         self.stopping = true;
+        self.timed_at(deadline);
         let held = |lease: &Lease| matches!(lease.state, State::Held | State::Restarting { .. });
         let held = self.leases.iter_mut().filter(|(_, lease)| held(lease));
         held.map(|(shard, lease)| lease.drain(*shard, now, deadline)).collect()
@@ -304,6 +323,11 @@ impl LeaseTable {
     /// When the last answered heartbeat was sent.
     pub fn confirmed_at(&self) -> Option<Instant> {
         self.confirmed_at
+    }
+
+    /// A lease has something to do at this moment.
+    fn timed_at(&mut self, at: Instant) {
+        self.timed_from = Some(self.timed_from.map_or(at, |from| from.min(at)));
     }
 
     fn start(&mut self, shard: ShardId, restarts: Option<Restarts>) -> Decision {

@@ -239,6 +239,9 @@ fn l1_a_shard_in_transfer_is_left_out_before_its_last_commit() {
         // The second one comes late, and gets some of the first one's shards.
         plan.steps.insert(0, Step { at: Duration::ZERO, what: What::Crash(1) });
         plan.steps.push(Step { at: Duration::from_secs(20), what: What::Start(1) });
+        // What the first one has pulled is confirmed late, shard by shard.
+        let slow = Behaviour { acknowledges_after: Duration::from_secs(2), ..Behaviour::healthy() };
+        plan.steps.push(Step { at: Duration::from_secs(15), what: What::Receiver(slow, Duration::from_secs(40)) });
         plan.steps.sort_by_key(|step| step.at);
         plan
     });
