@@ -332,7 +332,13 @@ impl Coordinator {
         let worker = self.routing.assign();
         self.commits.begin(now(), shard, epoch);
         self.summary.forget(shard);
-        self.fetchers.insert(shard, Fetcher { epoch, worker, control: None, early: Vec::new() });
+        if self.fetchers.is_empty() {
+            // How many shards there are says how often each may be read.
+            self.housekeeping.list_shards_at = now();
+        }
+        let fair = self.housekeeping.fair_rest;
+        let early = if fair.is_zero() { Vec::new() } else { vec![ShardCommand::RestAtLeast(fair)] };
+        self.fetchers.insert(shard, Fetcher { epoch, worker, control: None, early });
         info!(self.log, "acquired a shard"; "shard" => shard.0, "epoch" => epoch.0, "worker" => worker);
         send(&self.events, ForwarderEvent::ShardAcquired { shard });
         let instead = self.made_anew.remove(&shard);
@@ -409,7 +415,14 @@ impl Coordinator {
                 debug!(self.log, "committed"; "shard" => order.shard.0, "epoch" => order.epoch.0, "cursor" => %order.cursor);
             }
             Err(error) if error.code_is("ConsumerNotMatch") => {
-                let decisions = self.leases.lose(order.shard, order.epoch);
+                let mut decisions = self.leases.lose(order.shard, order.epoch);
+                // SLS counts a read-only shard as finished, held by nobody, once its end is committed: what it refuses
+                // then is only that the end is committed once more (rule L5), and nothing is lost.
+                for decision in &mut decisions {
+                    if let Decision::Released { lost, .. } = decision {
+                        *lost = !order.repeated;
+                    }
+                }
                 self.carry_out(decisions, ctx);
             }
             // Of a commit under a former lease it says nothing about the leases of now.

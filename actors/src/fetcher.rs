@@ -257,8 +257,12 @@ impl ShardFetcher {
         let asking = || Asking { hub: Rc::clone(&self.hub), shard, budget: self.budget.clone() };
         let running: LocalBoxFuture<'static, JobOutcome> = match job {
             Job::Checkpoint => {
-                let request = hub.get_checkpoint(shard);
-                Box::pin(async move { JobOutcome::Checkpoint(request.await.map(|checkpoint| checkpoint.cursor)) })
+                let batches = self.batches.clone();
+                Box::pin(async move {
+                    // Whoever acquires thousands of shards at once must not ask, and connect, thousands of times at once.
+                    let _turn = batches.take().await;
+                    JobOutcome::Checkpoint(hub.get_checkpoint(shard).await.map(|checkpoint| checkpoint.cursor))
+                })
             }
             Job::OldestCursor => {
                 let batches = self.batches.clone();
@@ -563,6 +567,7 @@ impl Handler<ControlShard> for ShardFetcher {
         }
         match control.command {
             ShardCommand::NoteReadonly { listed_at } => self.machine.note_readonly(listed_at.into_std()),
+            ShardCommand::RestAtLeast(fair) => self.machine.rest_at_least(fair),
             ShardCommand::Drain { deadline } => self.machine.drain(deadline.into_std()),
             ShardCommand::NoteExpired => {
                 if let Verdict::Gap(generation, sequence, gap) = self.machine.shard_gone() {

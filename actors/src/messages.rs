@@ -84,6 +84,8 @@ pub enum ShardCommand {
         /// When the request was sent.
         listed_at: Instant,
     },
+    /// So many shards share their project's quota that each rests at least this long after an answer that brings little.
+    RestAtLeast(Duration),
     /// Requested stop: pull no more, settle until the deadline, fail the rest, end.
     Drain {
         /// When what is unsettled is failed.

@@ -1,5 +1,6 @@
 //! What the Coordinator looks at from time to time: read-only shards, the group's settings, its own name, the workers.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use crate::clock::now;
 use crate::event::Code;
 use crate::messages::ShardCommand;
 use crate::model::ids::{Epoch, ShardId};
+use crate::model::pull_pace::PullPace;
 use crate::model::watchdog::Watchdog;
 use crate::wire::sls::reply::ShardInfo;
 
@@ -18,6 +20,8 @@ use crate::wire::sls::reply::ShardInfo;
 pub(super) struct Housekeeping {
     pub(super) list_shards_at: Instant,
     pub(super) listing: bool,
+    /// What each shard's reads leave to those of all the others.
+    pub(super) fair_rest: Duration,
     /// Shards that answers to heartbeats omit.
     pub(super) omitted: Vec<Omitted>,
     pub(super) read_group_at: Instant,
@@ -57,6 +61,7 @@ impl Housekeeping {
         Self {
             list_shards_at: now,
             listing: false,
+            fair_rest: Duration::ZERO,
             omitted: Vec::new(),
             read_group_at: now + READ_GROUP_EVERY,
             reading_group: false,
@@ -113,8 +118,17 @@ impl Coordinator {
     }
 
     fn shards_listed(&mut self, shards: &[ShardInfo], listed_at: Instant) {
+        let fair_rest = PullPace::fair_rest(shards.len());
+        if fair_rest != self.housekeeping.fair_rest {
+            self.housekeeping.fair_rest = fair_rest;
+            let fetchers: Vec<_> = self.fetchers.iter().map(|(shard, fetcher)| (*shard, fetcher.epoch)).collect();
+            for (shard, epoch) in fetchers {
+                self.command(shard, epoch, ShardCommand::RestAtLeast(fair_rest));
+            }
+        }
         // A logstore has at least one shard: an empty list is no reason to believe that one is gone.
-        let exists = |shard| shards.is_empty() || shards.iter().any(|info| info.shard == shard);
+        let listed: BTreeSet<ShardId> = shards.iter().map(|info| info.shard).collect();
+        let exists = |shard| listed.is_empty() || listed.contains(&shard);
         let is_gone = |omitted: &mut Omitted| omitted.since <= listed_at && !exists(omitted.shard);
         for Omitted { shard, epoch, .. } in self.housekeeping.omitted.extract_if(.., is_gone).collect::<Vec<_>>() {
             self.command(shard, epoch, ShardCommand::NoteExpired);

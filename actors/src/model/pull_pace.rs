@@ -1,7 +1,8 @@
 //! How long a shard rests between two pulls, and how many log groups it asks for.
 //!
 //! Back to back while behind, short rests while a little comes, growing ones up to the ceiling while nothing does;
-//! quota refusals and failures rest longer, each shard by itself.
+//! quota refusals and failures rest longer, each shard by itself. SLS bounds the reads of a whole project, so the more
+//! shards there are, the longer each rests between answers that bring little.
 
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct PullPace {
     ceiling: Duration,
+    /// The shard's share of its project's reads, as the time from one to the next.
+    fair: Duration,
     max_count: u32,
     count: u32,
     rest: Duration,
@@ -19,6 +22,10 @@ pub struct PullPace {
 const FULL_RAW_BYTES: u64 = 4 << 20;
 /// The first rest after an empty answer, and the longest after a partial one.
 const SHORT_REST: Duration = Duration::from_millis(100);
+/// Reads in a second that all shards of a logstore share: half of what SLS allows a project.
+const READS_PER_SECOND: u32 = 5_000;
+/// A share of more than a shard's own quota, which is 100 reads in a second, is none.
+const SHORTEST_SHARE: Duration = Duration::from_millis(10);
 /// First and longest rest after a failure that a repeat may mend.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 /// Longest rest after a quota refusal.
@@ -27,7 +34,18 @@ const QUOTA_MAX: Duration = Duration::from_secs(10);
 impl PullPace {
     /// A pace that never rests longer than `ceiling` while all is well, asking for `max_count` log groups.
     pub fn new(ceiling: Duration, max_count: u32) -> Self {
-        Self { ceiling, max_count, count: max_count, rest: Duration::ZERO, failures: 0 }
+        Self { ceiling, fair: Duration::ZERO, max_count, count: max_count, rest: Duration::ZERO, failures: 0 }
+    }
+
+    /// How long a shard rests at least after an answer that is not full of bytes, where a logstore has so many.
+    pub fn fair_rest(shards: usize) -> Duration {
+        let share = Duration::from_secs(1) * u32::try_from(shards).unwrap_or(u32::MAX) / READS_PER_SECOND;
+        if share < SHORTEST_SHARE { Duration::ZERO } else { share }
+    }
+
+    /// Rests at least so long after answers that are not full of bytes, but never longer than the ceiling.
+    pub fn rest_at_least(&mut self, fair: Duration) {
+        self.fair = fair.min(self.ceiling);
     }
 
     /// Log groups to ask for now.
@@ -35,23 +53,29 @@ impl PullPace {
         self.count
     }
 
-    /// An answer came: how long to rest before the next pull.
-    pub fn answered(&mut self, log_groups: u32, raw_bytes: u64, end_of_shard: Option<bool>) -> Duration {
+    /// An answer came: how long to rest before the next pull. `jitter` is in 0..1: shards that were acquired at once would
+    /// ask in the same instant for ever.
+    pub fn answered(&mut self, log_groups: u32, raw_bytes: u64, end_of_shard: Option<bool>, jitter: f64) -> Duration {
+        let short = SHORT_REST.min(self.ceiling);
         if log_groups == 0 {
             self.failures = 0;
-            self.rest = (self.rest * 2).max(SHORT_REST).min(self.ceiling);
-            return self.rest;
+            self.rest = (self.rest * 2).max(short).max(self.fair).min(self.ceiling);
+            return self.rest.mul_f64(1.0 - jitter.clamp(0.0, 1.0) / 8.0);
         }
         self.rest = Duration::ZERO;
         let full = log_groups >= self.count || raw_bytes >= FULL_RAW_BYTES || end_of_shard == Some(false);
         if self.failures == 0 {
             self.count = (self.count * 2).min(self.max_count);
         }
-        if full {
+        if raw_bytes >= FULL_RAW_BYTES {
+            // The quota of bytes is used up long before that of reads.
             return Duration::ZERO;
         }
+        if full {
+            return self.fair;
+        }
         let filled = (f64::from(log_groups) / f64::from(self.max_count)).max(raw_bytes as f64 / FULL_RAW_BYTES as f64);
-        SHORT_REST.min(self.ceiling).mul_f64(1.0 - filled.min(1.0))
+        short.mul_f64(1.0 - filled.min(1.0)).max(self.fair)
     }
 
     /// A batch was delivered. Only this ends a row of failures: a body that cannot be used comes with a good answer each
@@ -98,18 +122,47 @@ mod tests {
 
     #[test]
     fn behind_means_back_to_back() {
-        assert_eq!(pace().answered(1000, 500_000, None), Duration::ZERO);
-        assert_eq!(pace().answered(10, 4 << 20, None), Duration::ZERO);
-        assert_eq!(pace().answered(10, 1000, Some(false)), Duration::ZERO);
+        assert_eq!(pace().answered(1000, 500_000, None, 0.0), Duration::ZERO);
+        assert_eq!(pace().answered(10, 4 << 20, None, 0.0), Duration::ZERO);
+        assert_eq!(pace().answered(10, 1000, Some(false), 0.0), Duration::ZERO);
     }
 
     #[test]
     fn idle_rests_grow_to_the_ceiling_and_end_with_the_first_log() {
         let mut pace = pace();
-        let rests: Vec<u128> = (0..6).map(|_| pace.answered(0, 0, Some(true)).as_millis()).collect();
+        let rests: Vec<u128> = (0..6).map(|_| pace.answered(0, 0, Some(true), 0.0).as_millis()).collect();
         assert_eq!(rests, [100, 200, 400, 800, 1000, 1000]);
-        assert!(pace.answered(1, 100, Some(true)) <= SHORT_REST);
-        assert_eq!(pace.answered(0, 0, Some(true)), SHORT_REST);
+        assert!(pace.answered(1, 100, Some(true), 0.0) <= SHORT_REST);
+        assert_eq!(pace.answered(0, 0, Some(true), 0.0), SHORT_REST);
+    }
+
+    /// Two thousand shards that a little comes to used to be read twenty thousand times a second; SLS allows ten.
+    #[test]
+    fn the_shards_of_a_large_logstore_stay_within_the_quota_of_their_project() {
+        let (few_groups, many_small_groups, nothing) = ((1, 500), (1000, 100_000), (0, 0));
+        for shards in [500, 2000, 4000] {
+            let mut pace = pace();
+            pace.rest_at_least(PullPace::fair_rest(shards));
+            for (log_groups, raw_bytes) in [few_groups, many_small_groups, nothing] {
+                let rest = pace.answered(log_groups, raw_bytes, None, 0.0).as_secs_f64();
+                assert!(shards as f64 / rest <= 5_000.1, "{shards} shards rest {rest} s after {log_groups} log groups");
+            }
+            assert_eq!(pace.answered(1000, 4 << 20, None, 0.0), Duration::ZERO, "full of bytes");
+        }
+        let mut pace = pace();
+        pace.rest_at_least(PullPace::fair_rest(1_000_000));
+        assert_eq!(pace.answered(1, 500, None, 0.0), Duration::from_secs(1), "the ceiling is the user's word");
+        assert_eq!(PullPace::fair_rest(40), Duration::ZERO);
+    }
+
+    #[test]
+    fn shards_that_find_nothing_at_once_do_not_ask_again_at_once() {
+        let mut pace = pace();
+        let second = Duration::from_secs(1);
+        for _ in 0..6 {
+            pace.answered(0, 0, Some(true), 0.0);
+        }
+        assert_eq!(pace.answered(0, 0, Some(true), 1.0), second.mul_f64(0.875));
     }
 
     #[test]
@@ -128,7 +181,7 @@ mod tests {
         pace.halve();
         pace.halve();
         assert_eq!(pace.count(), 250);
-        pace.answered(250, 1000, None);
+        pace.answered(250, 1000, None, 0.0);
         assert_eq!(pace.count(), 500);
         for _ in 0..20 {
             pace.halve();
@@ -141,13 +194,13 @@ mod tests {
         let mut pace = pace();
         let mut rests = Vec::new();
         for _ in 0..4 {
-            pace.answered(1000, 1000, None);
+            pace.answered(1000, 1000, None, 0.0);
             pace.halve();
             rests.push(pace.failed(0.0).as_millis());
         }
         assert_eq!((rests, pace.count()), (vec![200, 400, 800, 1600], 62));
         pace.delivered();
-        pace.answered(62, 1000, None);
+        pace.answered(62, 1000, None, 0.0);
         assert_eq!((pace.count(), pace.failed(0.0)), (124, RETRY.0));
     }
 }

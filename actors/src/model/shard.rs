@@ -341,7 +341,7 @@ impl ShardMachine {
             self.make_room(answer);
             return Verdict::Drop;
         }
-        let rest = self.pace.answered(answer.log_groups, answer.raw_bytes, answer.end_of_shard);
+        let rest = self.pace.answered(answer.log_groups, answer.raw_bytes, answer.end_of_shard, jitter);
         self.rest(now, rest);
         self.memory.recent =
             answer.memory.max(self.memory.recent / 8 * 7).clamp(FIRST_RESERVE.min(self.memory.most), self.memory.most);
@@ -353,6 +353,11 @@ impl ShardMachine {
         self.stage = Stage::Reading { cursor: next.clone() };
         let sequence = self.ledger.enter(cursor, next, answer.log_groups, answer.received_s);
         Verdict::Deliver(self.ledger.generation(), sequence)
+    }
+
+    /// The shard's share of its project's reads, as the time from one to the next.
+    pub fn rest_at_least(&mut self, fair: Duration) {
+        self.pace.rest_at_least(fair);
     }
 
     /// The job failed in a way that a repeat may mend.

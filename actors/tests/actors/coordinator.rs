@@ -11,9 +11,10 @@ use sls_syslog_actors::config::{Confirmation, DestinationConfig, ForwarderConfig
 use sls_syslog_actors::coordinator::{Coordinator, CoordinatorParts};
 use sls_syslog_actors::counters::Counters;
 use sls_syslog_actors::error::ForwarderError;
+use sls_syslog_actors::event::ForwarderEvent;
 use sls_syslog_actors::loghub::{GroupSettings, Limits, SplitAt, encode_cursor};
 use sls_syslog_actors::messages::*;
-use sls_syslog_actors::model::cursor::Cursor;
+use sls_syslog_actors::model::cursor::{Cursor, StartPosition};
 use sls_syslog_actors::model::ids::{Epoch, ShardId};
 use sls_syslog_actors::testing::hub::{Fault, InMemoryHub, Operation};
 use sls_syslog_actors::testing::probe::{Probed, probe};
@@ -34,6 +35,7 @@ struct Rig {
     coordinator: Addr<Coordinator>,
     starts: Probed<StartShard>,
     opens: Probed<OpenConnection>,
+    events: Probed<ForwarderEvent>,
     /// Whether the worker's thread shows that it lives.
     beating: Rc<Cell<bool>>,
     ended: oneshot::Receiver<Result<(), ForwarderError>>,
@@ -70,6 +72,7 @@ impl Rig {
         source.group_timeout_s = TIMEOUT.as_secs() as u32;
         let config = ForwarderConfig::new(source, DestinationConfig::new("127.0.0.1", Protocol::Tcp));
         let (coordinator_ended, ended) = oneshot::channel();
+        let (tell, events) = probe();
         let counters = Arc::new(Counters::default());
         let coordinator = Coordinator::new(CoordinatorParts {
             config: Arc::new(config),
@@ -77,7 +80,7 @@ impl Rig {
             heartbeats: hub.client("group", "me"),
             level: Confirmation::TcpAcked,
             counters: Arc::clone(&counters),
-            events: None,
+            events: Some(tell),
             log: no_log(),
             beats: Arc::default(),
             ended: coordinator_ended,
@@ -97,7 +100,7 @@ impl Rig {
         });
         coordinator.do_send(BeginJoining { workers: vec![WorkerHandle { start, open, beats }] });
         settle().await;
-        Self { hub, coordinator, starts, opens, beating, ended, counters, calls, wrong }
+        Self { hub, coordinator, starts, opens, events, beating, ended, counters, calls, wrong }
     }
 
     /// A member of the group, with the fetchers of all its shards.
@@ -453,6 +456,65 @@ fn i9_a_shard_that_expired_is_given_no_deadline() {
         assert!(rig.heartbeats().last().is_some_and(|(_, held)| held.contains(&SHARD)), "it is still ours");
         children.push(fetcher);
         rig.stop(children).await;
+    });
+}
+
+/// Once its end is committed, SLS counts a read-only shard as finished and refuses rule L5's repetition of that commit:
+/// that used to be told as a lost lease.
+#[test]
+fn l5_the_end_of_a_finished_shard_is_committed_once_more_and_nothing_is_lost() {
+    run(async {
+        let (mut rig, mut fetchers) = Rig::member(2).await;
+        let epoch = fetchers[0].epoch;
+        let split = rig.hub.with(|hub, now| hub.split_shard(InMemoryHub::AT, ShardId(0), SplitAt::Parts(2), now));
+        split.expect("split");
+        let end = rig.hub.client("group", "me").get_cursor(ShardId(0), StartPosition::End).await.expect("a cursor");
+        let ready = |even_if_unchanged| CheckpointReady {
+            shard: ShardId(0),
+            epoch,
+            cursor: end.clone(),
+            received_s: None,
+            even_if_unchanged,
+        };
+        rig.coordinator.do_send(ready(false));
+        tokio::time::sleep(seconds(4)).await;
+        rig.coordinator.do_send(ready(true));
+        tokio::time::sleep(seconds(4)).await;
+        assert_eq!(rig.commits(ShardId(0)), [end.clone(), end.clone()]);
+        loop {
+            match fetchers[0].command().await {
+                ShardCommand::Abandon => break,
+                other => assert!(matches!(other, ShardCommand::NoteReadonly { .. }), "{other:?}"),
+            }
+        }
+        let mut told = Vec::new();
+        while let Some(event) = rig.events.try_next() {
+            told.push(event);
+        }
+        rig.ends(&fetchers[0]);
+        assert!(told.contains(&ForwarderEvent::ShardReleased { shard: ShardId(0), lost: false }), "{told:?}");
+        rig.stop(fetchers.split_off(1)).await;
+    });
+}
+
+/// The more shards share their project's quota, the longer each rests; one that is acquired later is told too.
+#[test]
+fn every_fetcher_is_told_what_its_reads_leave_to_those_of_others() {
+    run(async {
+        let (mut rig, mut fetchers) = Rig::member(100).await;
+        for fetcher in &mut fetchers {
+            let command = fetcher.command().await;
+            assert!(matches!(command, ShardCommand::RestAtLeast(rest) if rest.as_millis() == 20), "{command:?}");
+        }
+        let split = rig.hub.with(|hub, now| hub.split_shard(InMemoryHub::AT, ShardId(0), SplitAt::Parts(2), now));
+        split.expect("split");
+        for _ in 0..2 {
+            let mut child = rig.fetcher().await;
+            let command = child.command().await;
+            assert!(matches!(command, ShardCommand::RestAtLeast(rest) if rest.as_millis() == 20), "{command:?}");
+            fetchers.push(child);
+        }
+        rig.stop(fetchers).await;
     });
 }
 
