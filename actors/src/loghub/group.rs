@@ -179,7 +179,10 @@ impl Group {
             updated: slot.updated,
             consumer: slot.consumer.clone(),
         };
-        self.slots.iter().filter(|(id, _)| shard.is_none_or(|wanted| wanted == **id)).map(view).collect()
+        match shard {
+            Some(shard) => self.slots.get_key_value(&shard).map(view).into_iter().collect(),
+            None => self.slots.iter().map(view).collect(),
+        }
     }
 
     pub fn commit(
@@ -285,12 +288,15 @@ impl Group {
         let holds = |slots: &BTreeMap<ShardId, Slot>, name: &str| {
             slots.values().any(|slot| slot.allocation.holder() == Some(name))
         };
-        let (slots, expired) = (&self.slots, &mut self.expired_holders);
+        let (slots, expired, before) = (&self.slots, &mut self.expired_holders, self.consumers.len());
         self.consumers.retain(|name, last| {
             let lives = now.since(*last) <= timeout;
             *expired += u64::from(!lives && holds(slots, name));
             lives
         });
+        if self.consumers.len() == before {
+            return;
+        }
         let lives = |name: &String| self.consumers.contains_key(name);
         for slot in self.slots.values_mut() {
             match &slot.allocation {
@@ -307,14 +313,19 @@ impl Group {
 
     /// Takes up new shards, forgets those that are gone, and frees those whose ancestors are over.
     pub fn refresh(&mut self, facts: &Facts) {
-        self.slots.retain(|id, _| facts.contains_key(id));
-        for id in facts.keys() {
-            self.slots.entry(*id).or_insert_with(|| Slot {
-                allocation: Allocation::Waiting,
-                checkpoint: String::new(),
-                updated: UnixMicros(0),
-                consumer: String::new(),
-            });
+        if !same_shards(&self.slots, facts) {
+            self.slots.retain(|id, _| facts.contains_key(id));
+            for id in facts.keys() {
+                self.slots.entry(*id).or_insert_with(|| Slot {
+                    allocation: Allocation::Waiting,
+                    checkpoint: String::new(),
+                    updated: UnixMicros(0),
+                    consumer: String::new(),
+                });
+            }
+        }
+        if !self.slots.values().any(|slot| slot.allocation == Allocation::Waiting) {
+            return;
         }
         let over: BTreeSet<ShardId> =
             self.slots.iter().filter(|(_, slot)| slot.allocation == Allocation::Over).map(|(id, _)| *id).collect();
@@ -327,6 +338,7 @@ impl Group {
 
     /// Shards that the caller was to give up and lists no longer go to those they were promised to.
     fn hand_over(&mut self, caller: &str, held: &[ShardId]) {
+        let held: BTreeSet<&ShardId> = held.iter().collect();
         for (id, slot) in &mut self.slots {
             if let Allocation::Transfer { holder, receiver } = &slot.allocation
                 && holder == caller
@@ -380,6 +392,12 @@ impl Group {
         givers.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), name.as_str()));
         givers.iter().find_map(|(name, _)| Some(((*name).clone(), receiver.clone(), allocated(name)?)))
     }
+}
+
+/// Whether two maps are about the same shards, of which one has been told of all that there ever were: a number is given
+/// once, and the highest last.
+pub(super) fn same_shards<A, B>(one: &BTreeMap<ShardId, A>, other: &BTreeMap<ShardId, B>) -> bool {
+    one.len() == other.len() && one.keys().next_back() == other.keys().next_back()
 }
 
 fn fewest(load: &mut BTreeMap<String, usize>) -> Option<(&String, &mut usize)> {

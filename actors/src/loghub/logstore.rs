@@ -38,12 +38,20 @@ pub(super) struct Logstore {
     next_shard: u32,
     turn: usize,
     groups: BTreeMap<String, Group>,
+    /// What groups have to know of the shards, as it was when one was last asked something.
+    facts: Facts,
 }
 
 impl Logstore {
     pub fn new(shards: u32, now: UnixMicros) -> Self {
-        let mut logstore =
-            Self { created: now, shards: BTreeMap::new(), next_shard: 0, turn: 0, groups: BTreeMap::new() };
+        let mut logstore = Self {
+            created: now,
+            shards: BTreeMap::new(),
+            next_shard: 0,
+            turn: 0,
+            groups: BTreeMap::new(),
+            facts: Facts::new(),
+        };
         for (begin, end) in divide(0, u128::MAX, shards) {
             logstore.add_shard(begin, end, Vec::new(), now);
         }
@@ -66,7 +74,11 @@ impl Logstore {
         self.shards.get_mut(&id).ok_or_else(|| Refusal::no_shard(id))
     }
 
+    /// Forgets what is too old; what is too much is forgotten by whoever adds to it.
     pub fn forget(&mut self, limits: &Limits, now: UnixMicros) {
+        if limits.retention.is_none() {
+            return;
+        }
         for shard in self.shards.values_mut() {
             shard.forget(limits, now);
         }
@@ -185,7 +197,7 @@ impl Logstore {
         self.groups.insert(name.to_owned(), group);
         // The states begin at the group's birth, so that shards that come later find their parents judged.
         let (group, facts) = self.group(name)?;
-        group.refresh(&facts);
+        group.refresh(facts);
         Ok(())
     }
 
@@ -197,9 +209,15 @@ impl Logstore {
         self.groups.remove(name).map(|_| ()).ok_or_else(Refusal::no_group)
     }
 
-    pub fn group(&mut self, name: &str) -> Result<(&mut Group, Facts), Refusal> {
-        let facts = self.facts();
-        Ok((self.groups.get_mut(name).ok_or_else(Refusal::no_group)?, facts))
+    pub fn group(&mut self, name: &str) -> Result<(&mut Group, &Facts), Refusal> {
+        if super::group::same_shards(&self.facts, &self.shards) {
+            for (fact, shard) in self.facts.values_mut().zip(self.shards.values()) {
+                (fact.readonly, fact.end) = (shard.readonly(), shard.end_number());
+            }
+        } else {
+            self.facts = self.facts();
+        }
+        Ok((self.groups.get_mut(name).ok_or_else(Refusal::no_group)?, &self.facts))
     }
 
     fn facts(&self) -> Facts {

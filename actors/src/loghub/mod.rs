@@ -275,7 +275,7 @@ impl Hub {
     ) -> Result<Vec<ShardId>, Refusal> {
         let consumers = self.limits.consumers_per_group;
         let (group, facts) = self.group(at, group, now)?;
-        group.heartbeat(consumer, held, &facts, consumers, now)
+        group.heartbeat(consumer, held, facts, consumers, now)
     }
 
     /// GetCheckPoint of one shard (nothing if it does not exist) or of all.
@@ -287,7 +287,7 @@ impl Hub {
         now: UnixMicros,
     ) -> Result<Vec<CheckpointView>, Refusal> {
         let (group, facts) = self.group(at, group, now)?;
-        Ok(group.checkpoints(shard, &facts))
+        Ok(group.checkpoints(shard, facts))
     }
 
     /// UpdateCheckPoint; unless forced, the consumer must be alive and hold the shard.
@@ -303,7 +303,7 @@ impl Hub {
         now: UnixMicros,
     ) -> Result<(), Refusal> {
         let (group, facts) = self.group(at, group, now)?;
-        group.commit(consumer, shard, checkpoint, force, &facts, now)
+        group.commit(consumer, shard, checkpoint, force, facts, now)
     }
 
     /// What the service holds, for proofs and tests.
@@ -335,7 +335,7 @@ impl Hub {
         Ok((logstore, &self.limits))
     }
 
-    fn group(&mut self, at: At<'_>, name: &str, now: UnixMicros) -> Result<(&mut Group, group::Facts), Refusal> {
+    fn group(&mut self, at: At<'_>, name: &str, now: UnixMicros) -> Result<(&mut Group, &group::Facts), Refusal> {
         self.aged(at, now)?.0.group(name)
     }
 }
