@@ -53,6 +53,7 @@ struct Inner {
     consumers: BTreeMap<String, Consumer>,
     gaps: u64,
     duplicates: u64,
+    stale_commits: u64,
     violations: Vec<String>,
     trace: DefaultHasher,
     story: Option<Vec<String>>,
@@ -72,6 +73,7 @@ impl Checker {
             consumers: BTreeMap::new(),
             gaps: 0,
             duplicates: 0,
+            stale_commits: 0,
             violations: Vec::new(),
             trace: DefaultHasher::new(),
             story: None,
@@ -247,6 +249,11 @@ impl Checker {
         let inner = self.0.borrow();
         let Some(longest) = inner.terms.longest else { return 0 };
         inner.logs.iter().filter(|log| log.length + HEADER >= longest).count()
+    }
+
+    /// Commits that SLS refused because somebody else held the shard.
+    pub fn stale_commits(&self) -> u64 {
+        self.0.borrow().stale_commits
     }
 
     /// Logs produced, messages read more than once, gap records seen.

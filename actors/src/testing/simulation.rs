@@ -1,6 +1,8 @@
 //! A whole group of forwarders, SLS and a receiver under a plan of faults, in virtual time on one thread.
 
+pub mod fleet;
 mod forwarders;
+mod traffic;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -166,7 +168,13 @@ struct World {
 impl World {
     fn new(plan: &Plan, simulation: &Simulation) -> Self {
         let settings = &plan.settings;
-        let limits = Limits { retention: plan.retention, pull_bytes: plan.pull_bytes, ..Limits::default() };
+        let default = Limits::default();
+        let limits = Limits {
+            retention: plan.retention,
+            pull_bytes: plan.pull_bytes,
+            shards_per_logstore: default.shards_per_logstore.max(2 * plan.shards as usize),
+            ..default
+        };
         let hub = InMemoryHub::with_limits(plan.shards, limits);
         hub.compress_with(if plan.seed.is_multiple_of(2) { Compression::Lz4 } else { Compression::Zstd });
         let receiver =
@@ -369,7 +377,8 @@ impl World {
         let Ok(state) = self.hub.with(|hub, _| hub.logstore_state(InMemoryHub::AT)) else { return false };
         let Some(group) = state.groups.get(GROUP) else { return false };
         state.shards.iter().all(|shard| {
-            let committed = group.shards.iter().find(|s| s.shard == shard.shard).is_some_and(|s| s.at_end);
+            let of_group = group.shards.binary_search_by_key(&shard.shard, |of_group| of_group.shard);
+            let committed = of_group.is_ok_and(|at| group.shards[at].at_end);
             let committed =
                 committed || (!shard.readonly && self.checker.was_committed(shard.shard, &shard.end_cursor));
             let is_empty = shard.begin_cursor == shard.end_cursor;

@@ -3,6 +3,7 @@
 //! `SLS_SYSLOG_SEEDS=2000` runs so many seeds, `SLS_SYSLOG_SEED=17` runs one and tells all that happened.
 
 mod mutations;
+mod scale;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -254,7 +254,7 @@ impl Checker {
         let inner = &mut *self.0.borrow_mut();
         let (name, shard) = (&commit.consumer, commit.commit.0);
         inner.note(|| format!("{name}: commit of shard {shard} answered {answer:?}"));
-        let consumer = inner.consumer(name);
+        let consumer = inner.consumers.entry(name.clone()).or_default();
         let is_of_now = consumer.epochs.get(&shard).map(|epoch| epoch.number) == commit.epoch;
         match answer {
             Ok(()) => {
@@ -265,6 +265,9 @@ impl Checker {
             }
             Err(_) if !is_of_now => {}
             Err(error) if error.code_is("ConsumerNotMatch") => {
+                // Of a finished shard SLS refuses also that its end is committed once more.
+                let acknowledged = inner.shards.get(&shard).and_then(|logs| logs.acknowledged);
+                inner.stale_commits += u64::from(acknowledged.is_none() || acknowledged != commit.position);
                 if let Some(epoch) = consumer.epochs.get_mut(&shard) {
                     epoch.lost = true;
                 }
