@@ -12,8 +12,6 @@ use crate::io::relp::{self, Wire};
 use crate::ports::{DialError, Transport};
 use crate::wire::format::{RenderSettings, Renderer};
 
-pub use crate::model::commit::CommitTable;
-pub use crate::model::lease::LeaseTable;
 pub use crate::model::ledger::Ledger;
 pub use crate::model::session::trial::TrialTimes;
 pub use crate::model::session::{Piece, Session, SessionTimes};
