@@ -87,7 +87,7 @@ const STAGES: &[Stage] = &[
         prepare: || finding_frames(Framing::OctetCounting),
     },
     Stage { name: "ledger, 128 batches in flight", limit: 230.0, unit: Unit::Batch, prepare: keeping_a_ledger },
-    Stage { name: "session, 64 pieces in flight", limit: 507.0, unit: Unit::Batch, prepare: confirming_pieces },
+    Stage { name: "session, 64 pieces in flight", limit: 735.0, unit: Unit::Batch, prepare: confirming_pieces },
 ];
 
 fn main() -> ExitCode {

@@ -46,12 +46,13 @@ impl<'a> Case<'a> {
             .env("SYSLOG_PROTOCOL", self.protocol)
             .env("STATE_DIRECTORY", "/nonexistent")
             .args(self.arguments);
-        let quick = [
-            ("source.signature", "v1"),
-            ("destination.hostname", "forwarder-1"),
-            ("destination.confirm_after_connect", "300ms"),
-        ];
-        for (key, value) in quick.iter().chain(self.settings) {
+        let always = [("source.signature", "v1"), ("destination.hostname", "forwarder-1")];
+        // RELP does not have it.
+        let quick: &[_] = match self.protocol.starts_with("relp") {
+            true => &[],
+            false => &[("destination.confirm_after_connect", "300ms")],
+        };
+        for (key, value) in always.iter().chain(quick).chain(self.settings) {
             command.arg("--set").arg(format!("{key}={value}"));
         }
         if let Some(folder) = self.folder {

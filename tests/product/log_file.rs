@@ -5,11 +5,12 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::forwarder::Forwarder;
-use crate::harness::{Folder, Process, Receiver, SECRET, eventually};
+use crate::harness::{Folder, Process, Receiver, SECRET, eventually, for_a_while};
 use crate::hub::{Hub, numbered_group};
 
 const JSON: (&str, &str) = ("log.format", "json");
@@ -141,6 +142,8 @@ fn a_full_disk_costs_lines_of_the_file_and_neither_logs_nor_gaps() {
     let settings = [JSON, ("log.file", path.to_str().unwrap())];
     let mut forwarder = Forwarder::start(&hub, receiver.address, "tcp", &settings);
     forwarder.process.says("make space on its disk; lines are dropped, delivery goes on");
+    // A log group that cannot be read is given up a minute after it was first pulled.
+    for_a_while(Duration::from_secs(60));
     hub.wait_until_committed();
     hub.heal();
     forwarder.process.says("logs are missing");

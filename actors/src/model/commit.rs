@@ -158,13 +158,17 @@ impl CommitTable {
     /// count as commits under way until [`CommitTable::ended_again`]; of a shard of which one is, nothing is told.
     pub fn begin_again(&mut self, shards: BTreeSet<ShardId>) -> Vec<(ShardId, Cursor)> {
         let confirmed = |shard: ShardId| Some((shard, self.confirmed.get(&shard)?.clone()));
-        shards.into_iter().rev().filter_map(confirmed).filter(|(shard, _)| self.in_flight.insert(*shard)).collect()
+        let again = shards.into_iter().rev().filter_map(confirmed).filter(|(shard, _)| self.in_flight.insert(*shard));
+        let again: Vec<_> = again.collect();
+        again.iter().for_each(|(shard, _)| self.queue(*shard));
+        again
     }
 
     /// They are stored, or will not be.
     pub fn ended_again(&mut self, shards: &[ShardId]) {
         for shard in shards {
             self.in_flight.remove(shard);
+            self.queue(*shard);
         }
     }
 

@@ -15,7 +15,7 @@ heartbeat_interval = 10
 in_order = true
 [destination]
 sep = "||"
-tag = "-"
+tag = "2024"
 hostname = "h"
 timeout = 30.5
 max_message_bytes = "64KiB"
@@ -38,7 +38,7 @@ source:
   in_order: true
 destination:
   sep: "||"
-  tag: "-"
+  tag: "2024"
   hostname: h
   timeout: 30.5
   max_message_bytes: 64KiB

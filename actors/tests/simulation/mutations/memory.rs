@@ -1,6 +1,8 @@
 //! Defects of memory, tickets and mailboxes.
 
+use std::io;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Handler, Recipient, WrapFuture};
@@ -9,13 +11,14 @@ use futures_util::future::LocalBoxFuture;
 use sls_syslog_actors::messages::SendBatch;
 use sls_syslog_actors::model::cursor::Cursor;
 use sls_syslog_actors::model::ids::ShardId;
-use sls_syslog_actors::ports::{LogHub, PullBody, PullReply};
+use sls_syslog_actors::ports::{LogHub, PullBody, PullReply, Transport};
 use sls_syslog_actors::testing::faults::{Plan, Settings, Step, What};
-use sls_syslog_actors::testing::layers::{Answer, HubLayer};
+use sls_syslog_actors::testing::layers::{Answer, HubLayer, TransportLayer};
 use sls_syslog_actors::testing::receiver::Behaviour;
 use sls_syslog_actors::testing::simulation::{MutateConfig, Mutation};
 use sls_syslog_actors::wire::sls::error::SlsError;
 
+use super::receiver::of_transport;
 use super::{is_noticed, of_hub};
 
 /// More than a worker's budget holds comes at once.
@@ -88,10 +91,31 @@ fn m2_more_is_pulled_than_the_budget_allows() {
     });
 }
 
+/// Holds pieces back until they are a long one together.
+#[derive(Default)]
+struct Merges {
+    held: Vec<u8>,
+}
+
+impl TransportLayer for Merges {
+    fn poll_write(
+        &mut self,
+        below: &mut dyn Transport,
+        cx: &mut Context<'_>,
+        frames: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.held.extend_from_slice(frames);
+        while self.held.len() > 256 << 10 {
+            let Poll::Ready(taken) = below.poll_write(cx, &self.held)? else { break };
+            self.held.drain(..taken);
+        }
+        Poll::Ready(Ok(frames.len()))
+    }
+}
+
 #[test]
 fn m3_pieces_are_larger_than_they_may_be() {
-    let mutation = of_config(Rc::new(|config| config.limits.piece_bytes = 4 << 20));
-    is_noticed(&["M3"], &mutation, |seed| {
+    is_noticed(&["M3"], &of_transport(Merges::default), |seed| {
         let mut plan = Plan::healthy(seed);
         plan.pull_bytes = 4 << 20;
         let put = What::Put { groups: 200, logs: 3, length: 2000 };

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
@@ -13,7 +13,7 @@ use sls_syslog_actors::testing::dead_letter::KeepFault;
 use sls_syslog_actors::testing::faults::{Plan, Step, What};
 use sls_syslog_actors::testing::layers::{Over, TransportLayer};
 use sls_syslog_actors::testing::receiver::{Behaviour, Ending};
-use sls_syslog_actors::testing::simulation::{MutateConfig, MutateDeadLetter, Mutation, Simulation};
+use sls_syslog_actors::testing::simulation::{MutateDeadLetter, Mutation, Simulation};
 
 use super::{is_noticed, of_dialer};
 
@@ -81,11 +81,53 @@ fn c1_a_message_counts_as_taken_before_it_is_answered() {
     });
 }
 
+/// A dialer that connects at the first write: what has stood open until then was no connection.
+struct Late {
+    below: Rc<dyn Dial>,
+}
+
+impl Dial for Late {
+    fn dial(&self) -> LocalBoxFuture<'static, Result<Box<dyn Transport>, DialError>> {
+        let late = LateTransport { dialing: Some(self.below.dial()), below: None };
+        Box::pin(async move { Ok(Box::new(late) as Box<dyn Transport>) })
+    }
+}
+
+struct LateTransport {
+    dialing: Option<LocalBoxFuture<'static, Result<Box<dyn Transport>, DialError>>>,
+    below: Option<Box<dyn Transport>>,
+}
+
+impl Transport for LateTransport {
+    fn poll_write(&mut self, cx: &mut Context<'_>, frames: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(dialing) = &mut self.dialing {
+            let dialed = ready!(dialing.as_mut().poll(cx));
+            self.dialing = None;
+            self.below = Some(dialed.map_err(io::Error::other)?);
+        }
+        self.below.as_mut().expect("dialed").poll_write(cx, frames)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.below.as_mut().map_or(Poll::Ready(Ok(())), |below| below.poll_flush(cx))
+    }
+
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.below.as_mut().map_or(Poll::Pending, |below| below.poll_closed(cx))
+    }
+
+    fn look(&mut self) -> io::Result<Look> {
+        self.below.as_mut().map_or(Ok(Look { confirmed: 0, open: true }), |below| below.look())
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.below.as_mut().map_or(Poll::Ready(Ok(())), |below| below.poll_shutdown(cx))
+    }
+}
+
 #[test]
 fn c2_a_connection_confirms_before_it_has_stood_open() {
-    let config: MutateConfig = Rc::new(|config| config.destination.confirm_after_connect = Duration::ZERO);
-    let mutation = Mutation { config: Some(config), ..Mutation::default() };
-    is_noticed(&["I1"], &mutation, |seed| {
+    is_noticed(&["I1"], &of_dialer(|below| Late { below }), |seed| {
         let mut plan = Plan::healthy(seed);
         plan.settings.confirmation = Confirmation::TcpAcked;
         plan.settings.confirm_after_connect = Duration::from_secs(1);
