@@ -174,7 +174,7 @@ async fn measure(leases: u32) {
         resident_kib(),
     );
     drop(coordinator);
-    let _ = until_ended;
+    drop(until_ended);
     std::process::exit(0);
 }
 

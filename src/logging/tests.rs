@@ -5,6 +5,8 @@ use std::time::Instant;
 
 use slog::{crit, debug, error, info, warn};
 
+use crate::settings::LogFileSettings;
+
 use super::*;
 
 /// A stderr that can be read, and stopped.
@@ -161,4 +163,29 @@ async fn talk() {
 fn start_quiet<D: Drain<Ok = ()> + Send + 'static>(level: Level, format: D) -> (Logger, LogGuard) {
     let (logger, flush) = queue(level, "stderr", format);
     (logger, LogGuard(vec![flush]))
+}
+
+#[test]
+fn lines_about_gaps_outlast_a_full_disk() {
+    let path = std::env::temp_dir().join(format!("sls-syslog-full-{}.log", std::process::id()));
+    std::os::unix::fs::symlink("/dev/full", &path).expect("a link");
+    let settings = LogFileSettings { path: path.clone(), max_bytes: None, files: 1 };
+    let (line, reopen) = (Line::default(), Reopen::default());
+    let file = RotatingFile::open(settings).expect("there is such a device");
+    let log = ToFile::new(json(line.clone()), line, file, reopen.clone(), Logger::root(slog::Discard, o!()));
+    let say = |text: &str, code: &str| {
+        let (values, text) = (o!().into(), format_args!("{text}"));
+        let _ = log.log(&slog::record!(Level::Info, "", &text, slog::b!("code" => code)), &values);
+    };
+    say("of no use", "other");
+    say("logs are missing", Code::Gap.as_str());
+    std::fs::remove_file(&path).expect("the link");
+    reopen.ask();
+    say("all is well", "other");
+    let text = std::fs::read_to_string(&path).expect("a file");
+    std::fs::remove_file(&path).expect("the file");
+    let told = |line: &str| serde_json::from_str::<serde_json::Value>(line).expect("an object")["msg"].clone();
+    let told: Vec<_> = text.lines().map(told).collect();
+    assert_eq!((&told[0], &told[2], told.len()), (&"logs are missing".into(), &"all is well".into(), 3), "{text}");
+    assert!(told[1].as_str().expect("text").contains("were dropped"), "{text}");
 }

@@ -117,7 +117,7 @@ impl Transport for LateTransport {
     }
 
     fn look(&mut self) -> io::Result<Look> {
-        self.below.as_mut().map_or(Ok(Look { confirmed: 0, open: true }), |below| below.look())
+        self.below.as_mut().map_or(Ok(Look { confirmed: 0, open: true, refused: false }), |below| below.look())
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
