@@ -202,17 +202,22 @@ fn nothing_is_confirmed_before_its_answer_and_the_window_holds() {
     });
 }
 
-/// What the next session begins with, after the first was ended in this way with the messages 0 to 4 answered, and 6
-/// before its turn.
-async fn after(end: impl AsyncFnOnce(&mut Session)) -> (usize, String) {
-    let receiver = Receiver::new().await;
-    let mut rig = Rig::new(&receiver.config());
+/// A session that was sent the messages 0 to 9, and has answered 0 to 4, and 6 before its turn.
+async fn half_answered(receiver: &Receiver, rig: &mut Rig) -> Session {
     rig.send(&numbered(0, 10, 100)).await;
     let mut session = receiver.session().await;
     let messages = session.messages(10).await;
-    // The answers and the end may be read in one go.
     session.confirm(&messages[..5]).await;
     session.confirm(&messages[6..7]).await;
+    session
+}
+
+/// What the next session begins with, after one that was half answered was ended in this way.
+async fn after(end: impl AsyncFnOnce(&mut Session)) -> (usize, String) {
+    let receiver = Receiver::new().await;
+    let mut rig = Rig::new(&receiver.config());
+    let mut session = half_answered(&receiver, &mut rig).await;
+    // The answers and the end may be read in one go.
     end(&mut session).await;
     let why = rig.down_with("").await;
     rig.nothing_settled();
@@ -258,11 +263,7 @@ fn after_a_refusal_the_message_goes_alone_and_all_that_is_unanswered_follows() {
     run(async {
         let receiver = Receiver::new().await;
         let mut rig = Rig::new(&receiver.config());
-        rig.send(&numbered(0, 10, 100)).await;
-        let mut session = receiver.session().await;
-        let messages = session.messages(10).await;
-        session.confirm(&messages[..5]).await;
-        session.confirm(&messages[6..7]).await;
+        let mut session = half_answered(&receiver, &mut rig).await;
         session.answer(7, b"500 disk full").await;
         assert!(session.frame().await.is_none(), "a later one was taken");
         let mut session = receiver.session().await;
