@@ -8,6 +8,7 @@ use super::hub::{AnswerFault, BodyFault, Fault, InMemoryHub, Operation};
 use super::receiver::{Answers, Behaviour, Dialing, Ending};
 use crate::config::Confirmation;
 use crate::model::cursor::StartPosition;
+use crate::wire::sls::reply::Compression;
 
 /// A whole scenario.
 #[derive(Debug, Clone)]
@@ -28,6 +29,8 @@ pub struct Plan {
     pub longest: Option<usize>,
     /// A pull stops adding log groups once its uncompressed size passes this.
     pub pull_bytes: u64,
+    /// How SLS compresses what is pulled.
+    pub compression: Compression,
     /// What happens, in order of time.
     pub steps: Vec<Step>,
     /// From here on all is well.
@@ -276,6 +279,7 @@ impl Plan {
             existing_group,
             longest,
             pull_bytes,
+            compression: if seed.is_multiple_of(2) { Compression::Lz4 } else { Compression::Zstd },
             steps,
             heals_at,
         }

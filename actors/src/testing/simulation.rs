@@ -21,13 +21,11 @@ use super::invariants::{Checker, Terms};
 use super::receiver::{Behaviour, Receiver};
 use super::runtime::VirtualTime;
 use super::sabotage::{Panics, Thief, settings_of};
-use crate::config::ForwarderConfig;
 use crate::loghub::{GroupSettings, Limits, Route, SplitAt};
 use crate::messages::SendBatch;
 use crate::model::ids::ShardId;
 use crate::ports::{DeadLetter, Dial, LogHub};
 use crate::wire::sls::proto;
-use crate::wire::sls::reply::Compression;
 
 use forwarders::Seat;
 pub use forwarders::config;
@@ -61,8 +59,6 @@ pub type MutateDeadLetter = Rc<dyn Fn(Rc<dyn DeadLetter>) -> Rc<dyn DeadLetter>>
 
 /// Makes an output of an application's own that sends on what it gets by a connection.
 pub type MakeOutput = Rc<dyn Fn(Recipient<SendBatch>) -> Recipient<SendBatch>>;
-/// Breaks a forwarder's settings.
-pub type MutateConfig = Rc<dyn Fn(&mut ForwarderConfig)>;
 
 /// Breaks something, to see that the checks notice it.
 #[derive(Clone, Default)]
@@ -75,8 +71,6 @@ pub struct Mutation {
     pub dead_letter: Option<MutateDeadLetter>,
     /// Takes pieces in place of a forwarder's own connections.
     pub output: Option<MakeOutput>,
-    /// Done to the settings of each forwarder, behind the checker's back.
-    pub config: Option<MutateConfig>,
 }
 
 /// Runs simulations.
@@ -176,7 +170,7 @@ impl World {
             ..default
         };
         let hub = InMemoryHub::with_limits(plan.shards, limits);
-        hub.compress_with(if plan.seed.is_multiple_of(2) { Compression::Lz4 } else { Compression::Zstd });
+        hub.compress_with(plan.compression);
         let receiver =
             Receiver::new(plan.seed, settings.confirmation, settings.confirm_after_connect, settings.timeout);
         if let Some((timeout_s, order)) = plan.existing_group {

@@ -1,4 +1,4 @@
-//! The checks can fail: deliberate defects, put into ports and settings, that they have to notice.
+//! The checks can fail: deliberate defects, put into ports, that they have to notice.
 //!
 //! A defect replaces what lies round the actors, so that a forwarder behaves to the outside as if it broke the rule.
 //!
@@ -24,7 +24,7 @@
 //! | L7 | [`leases::l7_expired_logs_are_passed_over_in_silence`] | I9 |
 //! | L8 | [`leases::l8_shards_are_asked_for_before_a_receiver_is_there`] | L8 |
 //! | M1 | [`memory::m1_bodies_outlive_their_credit`] | I5 |
-//! | M2 | [`memory::m2_more_is_pulled_than_the_budget_allows`] | I5 |
+//! | M2 | [`memory::m2_more_is_pulled_than_is_paid_for`] | I5 |
 //! | M3 | [`memory::m3_pieces_are_larger_than_they_may_be`] | M3 |
 //!
 //! The invariants that no rule above is noticed by, and those that others are noticed by too, have defects of their own:

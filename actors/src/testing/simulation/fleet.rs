@@ -19,6 +19,7 @@ use crate::model::ids::ShardId;
 use crate::testing::faults::{Plan, Settings};
 use crate::testing::hub::InMemoryHub;
 use crate::testing::runtime::VirtualTime;
+use crate::wire::sls::reply::Compression;
 
 /// How many.
 #[derive(Debug, Clone, Copy)]
@@ -102,12 +103,13 @@ impl Fleet {
                 in_order: false,
                 start: StartPosition::Begin,
                 messages_per_second: None,
-                relp_window: 128,
+                relp_window: 1024,
             },
             retention: None,
             existing_group: None,
             longest: None,
             pull_bytes: 4 << 20,
+            compression: Compression::Lz4,
             steps: Vec::new(),
             heals_at: Duration::ZERO,
         }

@@ -59,10 +59,7 @@ impl World {
         let seat = &mut self.forwarders[index];
         seat.starts += 1;
         let (seed, name) = (self.plan.seed ^ (index as u64) << 32 ^ seat.starts << 40, seat.name.clone());
-        let mut config = config(&self.plan, &name);
-        if let Some(mutate) = &self.mutation.config {
-            mutate(&mut config);
-        }
+        let config = config(&self.plan, &name);
         let outside = self.outside(&name, &memory);
         let output = self.mutation.output.clone().map(|make| {
             self.checker.receiver_stood_open(&name);

@@ -15,8 +15,9 @@ use sls_syslog_actors::ports::{LogHub, PullBody, PullReply, Transport};
 use sls_syslog_actors::testing::faults::{Plan, Settings, Step, What};
 use sls_syslog_actors::testing::layers::{Answer, HubLayer, TransportLayer};
 use sls_syslog_actors::testing::receiver::Behaviour;
-use sls_syslog_actors::testing::simulation::{MutateConfig, Mutation};
+use sls_syslog_actors::testing::simulation::Mutation;
 use sls_syslog_actors::wire::sls::error::SlsError;
+use sls_syslog_actors::wire::sls::reply::Compression;
 
 use super::receiver::of_transport;
 use super::{is_noticed, of_hub};
@@ -73,16 +74,39 @@ fn m1_bodies_outlive_their_credit() {
     is_noticed(&["I5"], &of_hub(|below| Hoards { below }), heavy);
 }
 
-fn of_config(mutate: MutateConfig) -> Mutation {
-    Mutation { config: Some(mutate), ..Mutation::default() }
+/// A client that takes no body to be as long as it is.
+struct Understates {
+    below: Rc<dyn LogHub>,
 }
 
-/// The budget of bytes is ten times what the checker was told.
+struct Whole(Box<dyn PullBody>);
+
+impl PullBody for Whole {
+    fn read(self: Box<Self>, _limit: usize) -> LocalBoxFuture<'static, Result<Bytes, SlsError>> {
+        self.0.read(usize::MAX)
+    }
+}
+
+impl HubLayer for Understates {
+    fn below(&self) -> &Rc<dyn LogHub> {
+        &self.below
+    }
+
+    fn pull_logs(&self, shard: ShardId, cursor: &Cursor, count: u32) -> Answer<PullReply> {
+        let request = self.below.pull_logs(shard, cursor, count);
+        Box::pin(async move {
+            let PullReply { mut head, body } = request.await?;
+            head.body_size = Some(0);
+            Ok(PullReply { head, body: Box::new(Whole(body)) })
+        })
+    }
+}
+
 #[test]
-fn m2_more_is_pulled_than_the_budget_allows() {
-    let mutation = of_config(Rc::new(|config| config.limits.bytes_in_flight *= 10));
-    is_noticed(&["I5"], &mutation, |seed| {
+fn m2_more_is_pulled_than_is_paid_for() {
+    is_noticed(&["I5"], &of_hub(|below| Understates { below }), |seed| {
         let mut plan = heavy(seed);
+        plan.compression = Compression::None;
         // A receiver that reads nothing lets everything pile up.
         let stopped = Behaviour { reads: None, ..Behaviour::healthy() };
         let at = Duration::from_millis(1);
