@@ -57,8 +57,8 @@ impl Asking {
         // Without a declared length: what LZ4 makes of bytes that it cannot compress.
         let limit = head.body_size.unwrap_or(head.raw_size + head.raw_size / 255 + 16);
         let limit = usize::try_from(limit.min(2 * MAX_RAW_SIZE)).unwrap_or(usize::MAX);
-        let bytes = reply.body.read(limit).await.map_err(AskError::Cut)?;
         credit.shrink_to(needed);
+        let bytes = reply.body.read(limit).await.map_err(AskError::Cut)?;
         Ok((head, Some((bytes, credit))))
     }
 }

@@ -78,10 +78,18 @@ enum Running {
 /// How much memory a pull may take.
 #[derive(Debug, Clone, Copy)]
 struct Memory {
-    /// What the shard's answers took lately: reserved before the next pull.
+    /// What the shard's answers took lately.
     recent: usize,
     /// All that there is for bodies and raw log groups.
     most: usize,
+}
+
+impl Memory {
+    /// What to reserve before a pull: somewhat more than lately, because an answer that turns out to be a little larger, with
+    /// nothing free, would have to be dropped and pulled again.
+    fn to_reserve(self) -> usize {
+        (self.recent + self.recent / 8).min(self.most)
+    }
 }
 
 /// What the fetcher is to do.
@@ -266,7 +274,7 @@ impl ShardMachine {
                     return self.skip(Gap { from: cursor, to, reason });
                 }
                 let count = if self.bad_bodies.one_by_one() { 1 } else { self.pace.count() };
-                Job::Pull { cursor, count, reserve: self.memory.recent }
+                Job::Pull { cursor, count, reserve: self.memory.to_reserve() }
             }
             Stage::Gone { unnamed } => {
                 return match unnamed.take() {
@@ -541,7 +549,7 @@ impl ShardMachine {
         let from = self.begin_of(sequence)?.clone();
         let log_groups = self.ledger.pending_groups(sequence)?;
         self.job = Some(Running::SettingAside);
-        Some(Next::Start(Job::SetAside { sequence, from, log_groups, reserve: self.memory.recent }))
+        Some(Next::Start(Job::SetAside { sequence, from, log_groups, reserve: self.memory.to_reserve() }))
     }
 
     fn empty_answer(&mut self, now: Instant, sent_at: Instant, cursor: Cursor, next: Cursor, received_s: Option<i64>) {

@@ -206,7 +206,7 @@ fn m2_an_answer_without_room_is_asked_for_again_as_it_was_or_in_halves() {
     large.memory = 30 << 20;
     assert_eq!(shard.answered(now, now, &large, false, 0.0), Verdict::Drop);
     let Next::Start(Job::Pull { count, reserve, .. }) = shard.next(now) else { panic!("pulls again") };
-    assert_eq!((count, reserve), (40, 30 << 20));
+    assert!(count == 40 && reserve > 30 << 20, "{count} log groups, {reserve} bytes: the next may be a little larger");
     large.memory = 100 << 20;
     shard.answered(now, now, &large, false, 0.0);
     assert!(matches!(shard.next(now), Next::Start(Job::Pull { count: 20, .. })));
@@ -352,7 +352,7 @@ fn a_batch_with_refused_logs_is_set_aside_before_anything_more_is_pulled() {
     assert!(shard.refused(now, a.0, a.1, 0.0));
     assert_eq!(shard.next(now), Next::Wait(None), "a pull is under way");
     let b = deliver(&mut shard, now, 2);
-    let (sequence, reserve) = (a.1, 1000 * 1200);
+    let (sequence, reserve) = (a.1, 1000 * 1200 / 8 * 9);
     let job = Job::SetAside { sequence, from: cursor(0), log_groups: 1000, reserve };
     assert_eq!(shard.next(now), Next::Start(job));
     assert_eq!(shard.next(now), Next::Wait(None), "one job at a time");
