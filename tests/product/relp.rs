@@ -67,7 +67,8 @@ fn a_receiver_that_refuses_everything_for_a_while_has_nothing_set_aside() {
     let hub = Hub::start(SHARDS);
     hub.put_numbered(0..LOGS_PER_SHARD, 100);
     let receiver = Receiver::start(&["--mode", "check", "--protocol", "relp", "--relp-refuse-first", "134"]);
-    let forwarder = Forwarder::start(&hub, receiver.address, "relp", &[]);
+    // More than one session is refused.
+    let forwarder = Forwarder::start(&hub, receiver.address, "relp", &[("destination.relp.window", "128")]);
     hub.wait_until_committed();
     let output = forwarder.stop();
     assert!(!output.contains("message-refused"), "a message was set aside");

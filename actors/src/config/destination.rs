@@ -350,7 +350,7 @@ impl DestinationConfig {
             max_messages_per_second: udp.then_some(10_000),
             connections: 1,
             reconnect: (Duration::from_millis(500), Duration::from_secs(30)),
-            relp_window: 128,
+            relp_window: 1024,
             tls: TlsConfig::default(),
         }
     }
