@@ -93,9 +93,16 @@ impl<'a> Group<'a> {
         (self.topic, self.source, self.logs) = (b"", b"", 0);
         self.tags.clear();
         while at < bytes.len() {
+            // Nearly all of a group are logs.
+            if bytes[at] == 0x0a {
+                self.logs += 1;
+                at = delimited(bytes, at + 1, "a log")?.end;
+                continue;
+            }
             let field = Field::read(bytes, at)?;
             at = match (field.number, field.wire_type) {
                 (1, WireType::LengthDelimited) => {
+                    // The same key in a longer encoding.
                     self.logs += 1;
                     delimited(bytes, field.value_at, "a log")?.end
                 }
@@ -149,11 +156,17 @@ pub fn read_log<'a>(
             at = range.end;
             continue;
         }
+        if bytes[at] == 0x08 {
+            let (seconds, end) = varint(bytes, at + 1, "a time")?;
+            // As prost does with a uint32.
+            time.seconds = seconds as u32;
+            at = end;
+            continue;
+        }
         let field = Field::read(bytes, at)?;
         at = match (field.number, field.wire_type) {
             (1, WireType::Varint) => {
                 let (seconds, end) = varint(bytes, field.value_at, "a time")?;
-                // As prost does with a uint32.
                 time.seconds = seconds as u32;
                 end
             }
