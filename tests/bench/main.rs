@@ -5,7 +5,7 @@
 //!
 //! | part | what it measures |
 //! |---|---|
-//! | `throughput [WORDS]` | raw log per CPU-second of the forwarder, by kind of log and transport; the Python sample beside it |
+//! | `throughput [WORDS]` | raw log per CPU-second of the forwarder, by kind of log and transport; beside it the bare path, and the Python sample |
 //! | `steady [SECONDS]` | idle shards, memory under load and with a dead receiver for so many seconds, start |
 //! | `latency` | from put to received, lightly loaded |
 //! | `mailbox` | mailbox sizes by round trip to the receiver and size of bodies, for `config/tuning.md` |
@@ -23,6 +23,7 @@ mod harness;
 #[path = "../product/hub.rs"]
 mod hub;
 
+mod bare;
 mod delay;
 mod latency;
 mod mailbox;
@@ -80,6 +81,7 @@ fn main() -> ExitCode {
         "mailbox" => mailbox::run(effort),
         "scaling" => scaling::run(effort),
         "shares" => shares::run(effort),
+        bare::PART => bare::work(rest),
         other => return refuse(&format!("{other:?} is no part of the bench")),
     }
     ExitCode::SUCCESS
