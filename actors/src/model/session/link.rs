@@ -1,5 +1,6 @@
 //! What is true of one open connection: what it was given, what of it counts, and when to look next.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// Longest pause between two looks while something is unconfirmed.
@@ -21,8 +22,8 @@ pub(super) struct Link {
     pub(super) seen: u64,
     /// Bytes that count as confirmed: none before it is `ready`, and later at most `seen`.
     pub(super) confirmed: u64,
-    /// Bytes that a look found acknowledged, and when they count if it is open still.
-    lingering: Option<(u64, Instant)>,
+    /// Bytes that looks found acknowledged, and when they count if it is open still; a few, in order.
+    lingering: VecDeque<(u64, Instant)>,
     /// The last write was refused.
     pub(super) blocked: bool,
     /// The receiver has answered that it does not take the first message that is not confirmed.
@@ -43,7 +44,7 @@ impl Link {
             part_from: 0,
             seen: 0,
             confirmed: 0,
-            lingering: None,
+            lingering: VecDeque::new(),
             blocked: false,
             refused: false,
             progress_at: now,
@@ -66,7 +67,7 @@ impl Link {
         let probation_end = (!self.ready).then(|| self.opened_at + self.probation);
         let unseen = (self.wire > self.seen).then_some(self.look_at).flatten();
         let give_up = self.is_waiting().then(|| self.progress_at + timeout);
-        let counts = self.lingering.map(|(_, at)| at);
+        let counts = self.lingering.front().map(|(_, at)| *at);
         [probation_end, unseen, give_up, counts].into_iter().flatten().min()
     }
 
@@ -92,13 +93,19 @@ impl Link {
         let before = self.confirmed;
         let free = if linger.is_zero() { u64::MAX } else { free };
         self.confirmed = self.confirmed.max(self.seen.min(free));
-        if let Some((bytes, _)) = self.lingering.take_if(|(_, at)| now >= *at) {
+        while let Some((bytes, _)) = self.lingering.front().copied().filter(|(_, at)| now >= *at) {
             self.confirmed = self.confirmed.max(bytes);
+            self.lingering.pop_front();
         }
         if self.seen == self.confirmed {
-            self.lingering = None;
-        } else if self.lingering.is_none() {
-            self.lingering = Some((self.seen, now + linger));
+            self.lingering.clear();
+        } else if self.lingering.back().is_none_or(|(bytes, _)| *bytes < self.seen) {
+            // What was found within an eighth of the time counts together, with the last of it.
+            let counts = now + linger;
+            if self.lingering.iter().nth_back(1).is_some_and(|(_, at)| *at + linger / 8 > counts) {
+                self.lingering.pop_back();
+            }
+            self.lingering.push_back((self.seen, counts));
         }
         self.confirmed > before
     }

@@ -444,6 +444,28 @@ fn a_long_message_and_what_follows_it_count_once_the_connection_has_stayed_open_
     assert_eq!(settled(&mut session), [(1, Settled::Confirmed), (2, Settled::Confirmed)]);
 }
 
+/// A full pipeline of long messages would otherwise move in steps of twice the time, and half as fast.
+#[test]
+fn what_is_acknowledged_later_counts_as_much_later() {
+    let (mut session, _) = session_of(&[&[LONG][..]; 30]);
+    let mut now = Instant::now();
+    session.opened(now);
+    now += PROBATION;
+    session.looked(0, now);
+    write_all(&mut session, now);
+    let (begin, mut counted) = (now, 0);
+    for step in 0..60 {
+        now = begin + step * LINGER / 20;
+        session.looked(LONG as u64 * u64::from(step + 1).min(30), now);
+        counted += settled(&mut session).len();
+        // As many as were acknowledged the time and an eighth before, and none too early.
+        let before = |time: Duration| (now - begin).checked_sub(time).map_or(0, |since| 1 + since.as_millis() / 10);
+        let (least, most) = (before(LINGER + LINGER / 8).min(30), before(LINGER).min(30));
+        assert!((least..=most).contains(&(counted as u128)), "step {step}: {counted}, not {least} to {most}");
+    }
+    assert_eq!((counted, session.next_look()), (30, None));
+}
+
 /// Otherwise the short ones would hide it for ever: they are what is first unconfirmed.
 #[test]
 fn what_lies_before_a_long_message_in_its_piece_counts_at_once() {
