@@ -127,6 +127,8 @@ pub struct FetcherParts {
     pub troubles: ShardTroubles,
     /// Wall clock.
     pub unix_seconds: Rc<dyn Fn() -> i64>,
+    /// When the worker began: its shards pull at ticks from here on, together.
+    pub first_tick: Instant,
     /// Seed of the jitter.
     pub seed: u64,
     /// Logger.
@@ -148,7 +150,7 @@ impl ShardFetcher {
     /// Puts it together; nothing happens before it is started.
     pub fn new(parts: FetcherParts) -> Self {
         let log = parts.log.new(o!("actor" => "shard-fetcher", "shard" => parts.shard.0, "epoch" => parts.epoch.0));
-        let pace = PullPace::new(parts.source.data_fetch_interval, parts.source.max_log_groups);
+        let pace = PullPace::new(parts.source.data_fetch_interval, parts.source.max_log_groups, parts.first_tick);
         Self {
             shard: parts.shard,
             epoch: parts.epoch,

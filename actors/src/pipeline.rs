@@ -131,6 +131,8 @@ pub struct Pipeline {
     bodies: ByteBudget,
     pieces: ByteBudget,
     chain: Option<Chain>,
+    /// The shards of this worker pull at ticks from here on.
+    first_tick: std::time::Instant,
     /// Actors of the present generation that have not ended.
     alive: usize,
     restarts: Restarts,
@@ -215,6 +217,7 @@ impl Pipeline {
             troubles: parts.troubles,
             coordinator: parts.coordinator,
             chain: None,
+            first_tick: now(),
             alive: 0,
             restarts: Restarts::new(REPLACE.0, REPLACE.1),
             open_wanted: false,
@@ -414,6 +417,7 @@ impl Handler<StartShard> for Pipeline {
             events: self.events.clone(),
             troubles: self.troubles.clone(),
             unix_seconds: Rc::new(move || ports.unix_seconds()),
+            first_tick: self.first_tick,
             seed: self.ports.seed(),
             log: self.log.clone(),
             guard: ExitGuard::new(actor, self.coordinator.actor_ended.clone()),

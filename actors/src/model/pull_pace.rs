@@ -4,12 +4,14 @@
 //! quota refusals and failures rest longer, each shard by itself. SLS bounds the reads of a whole project, so the more
 //! shards there are, the longer each rests between answers that bring little.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The pace of one shard.
 #[derive(Debug)]
 pub struct PullPace {
     ceiling: Duration,
+    /// The first of the ticks that a worker's shards share.
+    first_tick: Instant,
     /// The shard's share of its project's reads, as the time from one to the next.
     fair: Duration,
     max_count: u32,
@@ -28,13 +30,17 @@ const READS_PER_SECOND: u32 = 5_000;
 const SHORTEST_SHARE: Duration = Duration::from_millis(10);
 /// First and longest rest after a failure that a repeat may mend.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+/// The longest time between two ticks, in milliseconds.
+const LONGEST_TICK_MS: u64 = 256;
 /// Longest rest after a quota refusal.
 const QUOTA_MAX: Duration = Duration::from_secs(10);
 
 impl PullPace {
-    /// A pace that never rests longer than `ceiling` while all is well, asking for `max_count` log groups.
-    pub fn new(ceiling: Duration, max_count: u32) -> Self {
-        Self { ceiling, fair: Duration::ZERO, max_count, count: max_count, rest: Duration::ZERO, failures: 0 }
+    /// A pace that never rests longer than `ceiling` while all is well, asking for `max_count` log groups. `first_tick` is
+    /// the same for all shards of a worker.
+    pub fn new(ceiling: Duration, max_count: u32, first_tick: Instant) -> Self {
+        let (fair, rest) = (Duration::ZERO, Duration::ZERO);
+        Self { ceiling, first_tick, fair, max_count, count: max_count, rest, failures: 0 }
     }
 
     /// How long a shard rests at least after an answer that is not full of bytes, where a logstore has so many.
@@ -78,6 +84,18 @@ impl PullPace {
         short.mul_f64(1.0 - filled.min(1.0)).max(self.fair)
     }
 
+    /// The last tick before the end of a rest that begins now. A worker that wakes up once for many shards that have nothing
+    /// does with much less than one that wakes up for each; ticks cut a rest by an eighth at most.
+    pub fn last_tick(&self, now: Instant, rest: Duration) -> Instant {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let until = millis((now + rest).saturating_duration_since(self.first_tick));
+        let tick = match millis(rest) / 8 {
+            0 => 1,
+            eighth => (1 << eighth.ilog2()).min(LONGEST_TICK_MS),
+        };
+        self.first_tick + Duration::from_millis(until / tick * tick)
+    }
+
     /// A batch was delivered. Only this ends a row of failures: a body that cannot be used comes with a good answer each
     /// time, and would be pulled without growing rests for ever.
     pub fn delivered(&mut self) {
@@ -117,7 +135,7 @@ mod tests {
     use super::*;
 
     fn pace() -> PullPace {
-        PullPace::new(Duration::from_secs(1), 1000)
+        PullPace::new(Duration::from_secs(1), 1000, Instant::now())
     }
 
     #[test]
@@ -163,6 +181,26 @@ mod tests {
             pace.answered(0, 0, Some(true), 0.0);
         }
         assert_eq!(pace.answered(0, 0, Some(true), 1.0), second.mul_f64(0.875));
+    }
+
+    #[test]
+    fn shards_that_rest_wake_up_together_and_not_late() {
+        let (pace, start) = (pace(), Instant::now());
+        for (rest_ms, most) in [(1000, 9), (5000, 3)] {
+            let rest = Duration::from_millis(rest_ms);
+            let ticks: std::collections::BTreeSet<Instant> = (0..500)
+                .map(|millis| {
+                    let now = start + Duration::from_millis(millis);
+                    let tick = pace.last_tick(now, rest);
+                    assert!(tick <= now + rest && tick > now + rest.mul_f64(0.87), "{rest_ms} ms, {millis} ms late");
+                    tick
+                })
+                .collect();
+            assert!(ticks.len() <= most, "{} times in half a second", ticks.len());
+        }
+        // Hardly any rest is not worth it.
+        let short = Duration::from_millis(7);
+        assert!(pace.last_tick(start + short, short) > start + 2 * short - Duration::from_millis(1));
     }
 
     #[test]

@@ -350,7 +350,8 @@ impl ShardMachine {
             return Verdict::Drop;
         }
         let rest = self.pace.answered(answer.log_groups, answer.raw_bytes, answer.end_of_shard, jitter);
-        self.rest(now, rest);
+        let until = if answer.log_groups == 0 { self.pace.last_tick(now, rest) } else { now + rest };
+        self.rest(until);
         self.memory.recent =
             answer.memory.max(self.memory.recent / 8 * 7).clamp(FIRST_RESERVE.min(self.memory.most), self.memory.most);
         if answer.log_groups == 0 {
@@ -384,7 +385,7 @@ impl ShardMachine {
     pub fn slowed_down(&mut self, now: Instant, at_least: Duration, jitter: f64) {
         self.job = None;
         let rest = self.pace.slowed_down(at_least, jitter);
-        self.rest(now, rest);
+        self.rest(now + rest);
     }
 
     /// SLS refused the cursor; whether it was one to read at. Any other request is repeated after a rest.
@@ -596,11 +597,11 @@ impl ShardMachine {
 
     fn rest_after_failure(&mut self, now: Instant, jitter: f64) {
         let rest = self.pace.failed(jitter);
-        self.rest(now, rest);
+        self.rest(now + rest);
     }
 
-    fn rest(&mut self, now: Instant, rest: Duration) {
-        self.rest_until = Some(self.rest_until.map_or(now + rest, |until| until.max(now + rest)));
+    fn rest(&mut self, until: Instant) {
+        self.rest_until = Some(self.rest_until.map_or(until, |before| before.max(until)));
     }
 }
 

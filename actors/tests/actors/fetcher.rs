@@ -96,6 +96,7 @@ impl Rig {
             troubles: ShardTroubles::new(no_log(), Some(told.clone())),
             events: Some(told),
             unix_seconds: unix_seconds(),
+            first_tick: std::time::Instant::now(),
             seed: 1,
             log: no_log(),
             guard: ExitGuard::new(ActorName::ShardFetcher { shard: SHARD, epoch: EPOCH }, watcher),

@@ -9,7 +9,7 @@ fn resume(at: u64, instead: bool) -> Resume {
 }
 
 fn machine() -> ShardMachine {
-    ShardMachine::new(PullPace::new(Duration::from_secs(1), 1000), 64 << 20, None)
+    ShardMachine::new(PullPace::new(Duration::from_secs(1), 1000, Instant::now()), 64 << 20, None)
 }
 
 fn reading(at: u64, now: Instant) -> ShardMachine {
@@ -52,7 +52,8 @@ fn without_a_checkpoint_reading_begins_at_the_oldest_log() {
 #[test]
 fn a_group_made_anew_goes_on_from_our_own_position() {
     let now = Instant::now();
-    let mut shard = ShardMachine::new(PullPace::new(Duration::from_secs(1), 10), 1 << 20, Some(resume(9, false)));
+    let mut shard =
+        ShardMachine::new(PullPace::new(Duration::from_secs(1), 10, Instant::now()), 1 << 20, Some(resume(9, false)));
     shard.next(now);
     shard.checkpoint(None);
     assert!(matches!(shard.next(now), Next::Start(Job::Pull { cursor: c, .. }) if c == cursor(9)));
@@ -66,7 +67,7 @@ fn a_group_made_anew_goes_on_from_our_own_position() {
 fn l6_somebody_elses_start_position_takes_nothing_from_us() {
     let now = Instant::now();
     for (instead, at) in [(false, 100), (true, 50)] {
-        let pace = PullPace::new(Duration::from_secs(1), 10);
+        let pace = PullPace::new(Duration::from_secs(1), 10, Instant::now());
         let mut shard = ShardMachine::new(pace, 1 << 20, Some(resume(50, instead)));
         shard.next(now);
         shard.checkpoint(Some(cursor(100)));
