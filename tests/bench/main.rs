@@ -15,6 +15,22 @@
 //! `--quick` does a little of each, to see that it works. Tables are Markdown. CPU is user + system of all threads of the
 //! forwarder alone, MB are 10⁶ bytes of raw log groups (the sum of `x-log-bodyrawsize`). Figures of one run are to be
 //! compared with each other, not with those of another machine.
+//!
+//! # What gained, and what did not
+//!
+//! Measured in turns, before and after, on two shared cores.
+//!
+//! | step | before | after |
+//! |---|---|---|
+//! | finished text is checked by windows of 32 KiB, not value by value | 1.1 ns a byte | 0.08 ns |
+//! | 1024 RELP messages unanswered, not 128 | 262 MB per CPU-second, 198 MB/s | 356, 425 MB/s |
+//! | a pull reserves an eighth more than the last one took | a quarter of the answers dropped and pulled again | none |
+//! | shards that have nothing are pulled at common ticks | 1 000 shards: 12.8 % of a core, at 5 s 3.8 % | 6.6 %, 1.2 % |
+//! | long messages are confirmed as they are acknowledged | logs of 100 KB: 108 MB/s | 230 MB/s |
+//! | pieces of 256 KiB, 512 KiB, 1 MiB in place of 4 MiB | 445 MB per CPU-second | 397, 404, 432: left as it was |
+//! | thin LTO and one codegen unit | 423 MB per CPU-second | 409: left as it was |
+//!
+//! What is left is the path itself: by `shares` rendering 36 %, sockets 30 %, the walk 10 %, LZ4 9 %, copies 8 %.
 
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../product/harness.rs"]
