@@ -52,34 +52,34 @@ enum Unit {
 
 const STAGES: &[Stage] = &[
     Stage { name: "decompress web", limit: 1.4, unit: Unit::RawByte, prepare: || decompressing(Kind::Web) },
-    Stage { name: "walk web", limit: 2.46, unit: Unit::RawByte, prepare: || walking(Kind::Web) },
-    Stage { name: "walk tiny", limit: 7.9, unit: Unit::RawByte, prepare: || walking(Kind::Tiny) },
-    Stage { name: "render web, LF", limit: 9.54, unit: Unit::RawByte, prepare: || rendering(Kind::Web, Framing::Lf) },
+    Stage { name: "walk web", limit: 2.25, unit: Unit::RawByte, prepare: || walking(Kind::Web) },
+    Stage { name: "walk tiny", limit: 5.79, unit: Unit::RawByte, prepare: || walking(Kind::Tiny) },
+    Stage { name: "render web, LF", limit: 9.75, unit: Unit::RawByte, prepare: || rendering(Kind::Web, Framing::Lf) },
     Stage {
         name: "render web, octet counting",
-        limit: 9.75,
+        limit: 9.97,
         unit: Unit::RawByte,
         prepare: || rendering(Kind::Web, Framing::OctetCounting),
     },
     Stage {
         name: "render audit, octet counting",
-        limit: 7.18,
+        limit: 7.47,
         unit: Unit::RawByte,
         prepare: || rendering(Kind::Audit, Framing::OctetCounting),
     },
     Stage {
         name: "render tiny, octet counting",
-        limit: 27.65,
+        limit: 26.11,
         unit: Unit::RawByte,
         prepare: || rendering(Kind::Tiny, Framing::OctetCounting),
     },
     Stage {
         name: "render nasty, octet counting",
-        limit: 7.2,
+        limit: 7.21,
         unit: Unit::RawByte,
         prepare: || rendering(Kind::Nasty, Framing::OctetCounting),
     },
-    Stage { name: "find frames web, LF", limit: 0.4, unit: Unit::RawByte, prepare: || finding_frames(Framing::Lf) },
+    Stage { name: "find frames web, LF", limit: 0.41, unit: Unit::RawByte, prepare: || finding_frames(Framing::Lf) },
     Stage {
         name: "find frames web, octet counting",
         limit: 0.51,
@@ -87,7 +87,7 @@ const STAGES: &[Stage] = &[
         prepare: || finding_frames(Framing::OctetCounting),
     },
     Stage { name: "ledger, 128 batches in flight", limit: 234.0, unit: Unit::Batch, prepare: keeping_a_ledger },
-    Stage { name: "session, 64 pieces in flight", limit: 736.0, unit: Unit::Batch, prepare: confirming_pieces },
+    Stage { name: "session, 64 pieces in flight", limit: 741.0, unit: Unit::Batch, prepare: confirming_pieces },
 ];
 
 fn main() -> ExitCode {

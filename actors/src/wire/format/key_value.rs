@@ -26,6 +26,8 @@ use crate::wire::syslog::gap::GapRecord;
 
 /// Text that is checked at once: large enough to be quick, small enough to be in the first cache still.
 const WINDOW: usize = 32 * 1024;
+/// What is copied at least.
+const CHUNK: usize = 32;
 /// A log with more contents is rendered on the slow path, which holds nothing for a key that repeats.
 const MAX_FAST_CONTENTS: usize = 1024;
 
@@ -102,7 +104,7 @@ impl Shared {
 /// the names that every log has. So a log whose keys are the same, or the first of them, has no key twice.
 #[derive(Debug, Clone, Default)]
 struct Keys {
-    /// `sep key=` of each.
+    /// `sep key=` of each, and what may be copied along with the last.
     text: Vec<u8>,
     /// Where each ends in `text`.
     ends: Vec<usize>,
@@ -152,6 +154,8 @@ impl Keys {
             self.ends.clear();
             return false;
         }
+        // So that the last ones are copied as the others are.
+        self.text.extend_from_slice(&[0; CHUNK]);
         true
     }
 }
@@ -389,8 +393,8 @@ impl Renderer {
         }
         let mut key_at = 0;
         for (content, key_end) in contents.iter().zip(&self.keys.ends) {
-            out.extend_from_slice(&self.keys.text[key_at..*key_end]);
-            out.extend_from_slice(content.value);
+            append(out, &self.keys.text, key_at..*key_end);
+            append(out, pass.raw, place_in(pass.raw, content.value));
             key_at = *key_end;
         }
         shape.end_frame(out);
@@ -541,6 +545,31 @@ impl Renderer {
 fn make_room(frame_len: usize, rendered: &mut Rendered, out: &mut Vec<u8>) {
     rendered.longest = rendered.longest.max(frame_len);
     if rendered.messages == 0 { out.reserve_exact(frame_len) } else { out.reserve(frame_len) }
+}
+
+/// Appends a part of `text`. Most parts are short, and a copy of a size that is known takes no call: of what was copied too
+/// much the rest is taken back.
+#[inline(always)]
+fn append(out: &mut Vec<u8>, text: &[u8], part: Range<usize>) {
+    match text.get(part.start..).and_then(|text| text.first_chunk::<CHUNK>()) {
+        Some(chunk) if part.len() <= CHUNK && out.capacity() - out.len() >= CHUNK => {
+            let end = out.len() + part.len();
+            out.extend_from_slice(chunk);
+            out.truncate(end);
+        }
+        _ => out.extend_from_slice(&text[part]),
+    }
+}
+
+/// Where `part`, which was taken out of `text`, lies in it.
+#[inline(always)]
+fn place_in(text: &[u8], part: &[u8]) -> Range<usize> {
+    // What is empty may be of anywhere.
+    if part.is_empty() {
+        return 0..0;
+    }
+    let start = part.as_ptr() as usize - text.as_ptr() as usize;
+    start..start + part.len()
 }
 
 /// What stays the same while the logs of a group are rendered.
