@@ -60,6 +60,9 @@ const MB_PER_SHARD: f64 = 10.0;
 /// Logs of the kind `web` in that.
 const LOGS_PER_SHARD: u64 = 20_000;
 
+/// Prints a row: its name, the run, what it is to reach, and what the bare path has reached.
+type ShowRow<'a> = &'a dyn Fn(&str, &Run, Option<Target>, Option<f64>);
+
 /// Runs of which the best counts: other work on the machine only ever makes one slower.
 const ROUNDS: usize = 2;
 
@@ -135,7 +138,7 @@ fn short(figure: f64) -> String {
 }
 
 /// The program of the help page, on the same logs, where Python is at hand.
-fn sample(effort: Effort, row: &dyn Fn(&str, &Run, Option<Target>, Option<f64>)) {
+fn sample(effort: Effort, row: ShowRow) {
     let Some(python) = std::env::var_os("SLS_SYSLOG_TEST_PYTHON") else {
         println!(
             "\nThe Python sample is not measured: `tests/run peers` installs it and prints SLS_SYSLOG_TEST_PYTHON.\n"
