@@ -27,7 +27,7 @@
 //! | a pull reserves an eighth more than the last one took | a quarter of the answers dropped and pulled again | none |
 //! | shards that have nothing are pulled at common ticks | 1 000 shards: 12.8 % of a core, at 5 s 3.8 % | 6.6 %, 1.2 % |
 //! | long messages are confirmed as they are acknowledged | logs of 100 KB: 108 MB/s | 230 MB/s |
-//! | short parts of a log are copied without a call (2 % more instructions) | rendering web logs 1 312 MB/s, tiny ones 464 | 1 512, 534 |
+//! | short parts of a log are copied without a call (2 % more instructions) | rendering web logs 1 312 MB/s, tiny ones 464; the whole path 472 MB per CPU-second at best | 1 512, 534; 499 |
 //! | pieces of 256 KiB, 512 KiB, 1 MiB in place of 4 MiB | 445 MB per CPU-second | 397, 404, 432: left as it was |
 //! | thin LTO and one codegen unit | 423 MB per CPU-second | 409: left as it was |
 //!
