@@ -75,11 +75,11 @@ const STAGES: &[Stage] = &[
     },
     Stage {
         name: "render nasty, octet counting",
-        limit: 7.21,
+        limit: 7.2,
         unit: Unit::RawByte,
         prepare: || rendering(Kind::Nasty, Framing::OctetCounting),
     },
-    Stage { name: "find frames web, LF", limit: 0.41, unit: Unit::RawByte, prepare: || finding_frames(Framing::Lf) },
+    Stage { name: "find frames web, LF", limit: 0.4, unit: Unit::RawByte, prepare: || finding_frames(Framing::Lf) },
     Stage {
         name: "find frames web, octet counting",
         limit: 0.51,
@@ -87,7 +87,7 @@ const STAGES: &[Stage] = &[
         prepare: || finding_frames(Framing::OctetCounting),
     },
     Stage { name: "ledger, 128 batches in flight", limit: 234.0, unit: Unit::Batch, prepare: keeping_a_ledger },
-    Stage { name: "session, 64 pieces in flight", limit: 741.0, unit: Unit::Batch, prepare: confirming_pieces },
+    Stage { name: "session, 64 pieces in flight", limit: 736.0, unit: Unit::Batch, prepare: confirming_pieces },
 ];
 
 fn main() -> ExitCode {

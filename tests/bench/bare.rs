@@ -23,9 +23,9 @@ use sls_syslog_actors::wire::format::{Position, RenderSettings, Renderer};
 use sls_syslog_actors::wire::sls::body::decompress;
 use tokio::sync::Mutex;
 
-use crate::harness::{Process, SECRET};
+use crate::harness::{Folder, Process, SECRET};
 use crate::hub::{ENDPOINT, KEY_ID, LOGSTORE, PROJECT};
-use crate::rig::{Source, Used, until};
+use crate::rig::{Source, Used, delivered, receiver, until};
 
 /// What the bench is started with in a process of its own, for this.
 pub const PART: &str = "bare";
@@ -33,15 +33,17 @@ pub const PART: &str = "bare";
 const LOG_GROUPS: u32 = 1000;
 const PIECE: usize = 4 << 20;
 
-/// Has a process deliver all that the source has, by TCP or TLS; what it has used.
-pub fn run_through(source: &Source, protocol: &str, to: SocketAddr, certs: &Path) -> Used {
+/// Has a process deliver all that the source has, by TCP or TLS; MB per CPU-second.
+pub fn run_through(source: &Source, protocol: &str) -> f64 {
+    let certs = Folder::new(PART);
+    let (receiver, _) = receiver(protocol, certs.path());
     let mut command = Command::new(std::env::current_exe().expect("a path"));
-    let shards = source.logstore().shards.len();
-    command.args([PART, protocol, &source.hub.address.to_string(), &to.to_string(), &shards.to_string()]).arg(certs);
+    let (hub, to) = (source.hub.address.to_string(), receiver.address.to_string());
+    command.args([PART, protocol, &hub, &to, &source.logstore().shards.len().to_string()]).arg(certs.path());
     let process = Process::start(PART, &mut command);
     let line = until("the end of the bare path", || process.stdout().first().cloned());
-    let used: Vec<f64> = line.split(' ').map(|figure| figure.parse().unwrap_or_else(|_| panic!("{line}"))).collect();
-    Used { cpu_s: used[0], peak_mb: used[1], resident_mb: used[2] }
+    let cpu_s: f64 = line.parse().unwrap_or_else(|_| panic!("{line}"));
+    delivered(source, receiver).0 / cpu_s
 }
 
 /// The process that was started so.
@@ -50,8 +52,7 @@ pub fn work(arguments: &[&str]) {
     let (hub, to): (SocketAddr, SocketAddr) = (hub.parse().expect("an address"), to.parse().expect("an address"));
     let shards: u32 = shards.parse().expect("a number");
     actix_rt::System::new().block_on(deliver(protocol, hub, to, shards, Path::new(certs)));
-    let used = Used::of(std::process::id());
-    println!("{} {} {}", used.cpu_s, used.peak_mb, used.resident_mb);
+    println!("{}", Used::of(std::process::id()).cpu_s);
 }
 
 async fn deliver(protocol: &str, hub: SocketAddr, to: SocketAddr, shards: u32, certs: &Path) {

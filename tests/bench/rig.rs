@@ -249,11 +249,17 @@ pub fn run_through(source: &Source, protocol: &str, settings: Settings) -> Run {
     let end = forwarder.wait_until_committed(source);
     let used = forwarder.used();
     forwarder.stop();
+    let (raw_mb, messages) = delivered(source, receiver);
+    let wall_s = end.saturating_sub(begin).saturating_sub(CONFIRM_AFTER_CONNECT).as_secs_f64();
+    Run { raw_mb, messages, cpu_s: used.cpu_s, wall_s, peak_mb: used.peak_mb }
+}
+
+/// MB of raw log groups that the source has, and the messages that the receiver has counted of them when it ends: all.
+pub fn delivered(source: &Source, receiver: Receiver) -> (f64, f64) {
     let (logs, raw_mb) = source.taken();
     let messages = receiver.finish()["messages"].as_f64().expect("a number");
     assert!(messages >= logs, "{messages} messages of {logs} logs have arrived");
-    let wall_s = end.saturating_sub(begin).saturating_sub(CONFIRM_AFTER_CONNECT).as_secs_f64();
-    Run { raw_mb, messages, cpu_s: used.cpu_s, wall_s, peak_mb: used.peak_mb }
+    (raw_mb, messages)
 }
 
 /// As by default.

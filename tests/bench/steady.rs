@@ -14,7 +14,7 @@ const BASE_MB: f64 = 64.0;
 /// The byte budget, as by default.
 const BUDGET_MB: f64 = 134.2;
 
-/// Prints all tables; memory is watched for `watch`, once with load and once with a dead receiver.
+/// Prints all tables; memory is watched for `watch`, with load and with a dead receiver side by side.
 pub fn run(effort: Effort, watch: Option<Duration>) {
     idle(effort);
     let table = Table::new(
@@ -23,8 +23,10 @@ pub fn run(effort: Effort, watch: Option<Duration>) {
     );
     under_full_load(effort, &table);
     let watch = watch.unwrap_or(effort.seconds(25.0));
-    flat(&table, "50 MB/s", false, watch);
-    flat(&table, "a receiver that reads nothing", true, watch);
+    std::thread::scope(|scope| {
+        scope.spawn(|| flat(&table, "50 MB/s", false, watch));
+        scope.spawn(|| flat(&table, "a receiver that reads nothing", true, watch));
+    });
     start(effort);
 }
 

@@ -41,11 +41,12 @@ use std::rc::Rc;
 use sls_syslog_actors::config::Confirmation;
 use sls_syslog_actors::loghub::{decode_cursor, encode_cursor};
 use sls_syslog_actors::model::cursor::Cursor;
-use sls_syslog_actors::ports::{Dial, LogHub};
+use sls_syslog_actors::model::ids::ShardId;
+use sls_syslog_actors::ports::{Dial, LogHub, PullReply};
 use sls_syslog_actors::testing::dead_letter::KeepFault;
 use sls_syslog_actors::testing::faults::{How, Moment, Place, Plan, What};
 use sls_syslog_actors::testing::hub::{AnswerFault, BodyFault};
-use sls_syslog_actors::testing::layers::{HubLayer, Layered};
+use sls_syslog_actors::testing::layers::{Answer, HubLayer, Layered};
 use sls_syslog_actors::testing::receiver::{Answers, Dialing, Ending};
 use sls_syslog_actors::testing::simulation::{Mutation, Simulation};
 
@@ -71,6 +72,28 @@ fn is_noticed(invariants: &[&str], mutation: &Mutation, plan_of: impl Fn(u64) ->
 
 fn of_hub<L: HubLayer + 'static>(mutate: impl Fn(Rc<dyn LogHub>) -> L + 'static) -> Mutation {
     Mutation { log_hub: Some(Rc::new(move |below, _| Rc::new(Layered(mutate(below))))), ..Mutation::default() }
+}
+
+/// Makes something else of each answer to a pull at a cursor.
+struct Pulls<F> {
+    below: Rc<dyn LogHub>,
+    change: F,
+}
+
+impl<F: Fn(PullReply, &Cursor) -> PullReply + Copy + 'static> HubLayer for Pulls<F> {
+    fn below(&self) -> &Rc<dyn LogHub> {
+        &self.below
+    }
+
+    fn pull_logs(&self, shard: ShardId, cursor: &Cursor, count: u32) -> Answer<PullReply> {
+        let request = self.below.pull_logs(shard, cursor, count);
+        let (change, cursor) = (self.change, cursor.clone());
+        Box::pin(async move { Ok(change(request.await?, &cursor)) })
+    }
+}
+
+fn of_pulls(change: impl Fn(PullReply, &Cursor) -> PullReply + Copy + 'static) -> Mutation {
+    of_hub(move |below| Pulls { below, change })
 }
 
 fn of_dialer<D: Dial + 'static>(mutate: impl Fn(Rc<dyn Dial>) -> D + 'static) -> Mutation {

@@ -10,17 +10,16 @@ use bytes::Bytes;
 use futures_util::future::LocalBoxFuture;
 use sls_syslog_actors::messages::SendBatch;
 use sls_syslog_actors::model::cursor::Cursor;
-use sls_syslog_actors::model::ids::ShardId;
-use sls_syslog_actors::ports::{LogHub, PullBody, PullReply, Transport};
+use sls_syslog_actors::ports::{PullBody, PullReply, Transport};
 use sls_syslog_actors::testing::faults::{Plan, Settings, Step, What};
-use sls_syslog_actors::testing::layers::{Answer, HubLayer, TransportLayer};
+use sls_syslog_actors::testing::layers::TransportLayer;
 use sls_syslog_actors::testing::receiver::Behaviour;
 use sls_syslog_actors::testing::simulation::Mutation;
 use sls_syslog_actors::wire::sls::error::SlsError;
-use sls_syslog_actors::wire::sls::reply::Compression;
+use sls_syslog_actors::wire::sls::reply::{Compression, PullHead};
 
 use super::receiver::of_transport;
-use super::{is_noticed, of_hub};
+use super::{is_noticed, of_pulls};
 
 /// More than a worker's budget holds comes at once.
 fn heavy(seed: u64) -> Plan {
@@ -34,11 +33,7 @@ fn heavy(seed: u64) -> Plan {
     plan
 }
 
-/// A client that keeps what it has read for a while.
-struct Hoards {
-    below: Rc<dyn LogHub>,
-}
-
+/// Is kept for a while by the client that has read it.
 struct Hoarded(Box<dyn PullBody>);
 
 impl PullBody for Hoarded {
@@ -55,30 +50,13 @@ impl PullBody for Hoarded {
     }
 }
 
-impl HubLayer for Hoards {
-    fn below(&self) -> &Rc<dyn LogHub> {
-        &self.below
-    }
-
-    fn pull_logs(&self, shard: ShardId, cursor: &Cursor, count: u32) -> Answer<PullReply> {
-        let request = self.below.pull_logs(shard, cursor, count);
-        Box::pin(async move {
-            let PullReply { head, body } = request.await?;
-            Ok(PullReply { head, body: Box::new(Hoarded(body)) })
-        })
-    }
-}
-
 #[test]
 fn m1_bodies_outlive_their_credit() {
-    is_noticed(&["I5"], &of_hub(|below| Hoards { below }), heavy);
+    let hoards = |reply: PullReply, _: &Cursor| PullReply { body: Box::new(Hoarded(reply.body)), ..reply };
+    is_noticed(&["I5"], &of_pulls(hoards), heavy);
 }
 
-/// A client that takes no body to be as long as it is.
-struct Understates {
-    below: Rc<dyn LogHub>,
-}
-
+/// Is read to its end, however short it was taken to be.
 struct Whole(Box<dyn PullBody>);
 
 impl PullBody for Whole {
@@ -87,24 +65,13 @@ impl PullBody for Whole {
     }
 }
 
-impl HubLayer for Understates {
-    fn below(&self) -> &Rc<dyn LogHub> {
-        &self.below
-    }
-
-    fn pull_logs(&self, shard: ShardId, cursor: &Cursor, count: u32) -> Answer<PullReply> {
-        let request = self.below.pull_logs(shard, cursor, count);
-        Box::pin(async move {
-            let PullReply { mut head, body } = request.await?;
-            head.body_size = Some(0);
-            Ok(PullReply { head, body: Box::new(Whole(body)) })
-        })
-    }
-}
-
 #[test]
 fn m2_more_is_pulled_than_is_paid_for() {
-    is_noticed(&["I5"], &of_hub(|below| Understates { below }), |seed| {
+    let understates = |PullReply { head, body }: PullReply, _: &Cursor| {
+        let head = PullHead { body_size: Some(0), ..head };
+        PullReply { head, body: Box::new(Whole(body)) }
+    };
+    is_noticed(&["I5"], &of_pulls(understates), |seed| {
         let mut plan = heavy(seed);
         plan.compression = Compression::None;
         // A receiver that reads nothing lets everything pile up.

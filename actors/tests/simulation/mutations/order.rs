@@ -22,7 +22,7 @@ use sls_syslog_actors::ticket::FailedFrom;
 use sls_syslog_actors::wire::sls::error::SlsError;
 
 use super::receiver::of_transport;
-use super::{is_noticed, later, of_hub};
+use super::{is_noticed, later, of_hub, of_pulls};
 
 /// Passes pieces on to a connection, but now and then fails a batch after a while.
 struct FailsSome {
@@ -83,11 +83,7 @@ fn an_output_that_fails_batches_in_order_is_not_noticed() {
     }
 }
 
-/// Passes a body on as it came, as if it were whole.
-struct BelievesCutBodies {
-    below: Rc<dyn LogHub>,
-}
-
+/// Is passed on as it came, as if it were whole.
 struct Believed(Box<dyn PullBody>);
 
 impl PullBody for Believed {
@@ -97,20 +93,6 @@ impl PullBody for Believed {
                 Err(SlsError::Transport { .. }) => Ok(Bytes::from_static(b"what had come")),
                 read => read,
             }
-        })
-    }
-}
-
-impl HubLayer for BelievesCutBodies {
-    fn below(&self) -> &Rc<dyn LogHub> {
-        &self.below
-    }
-
-    fn pull_logs(&self, shard: ShardId, cursor: &Cursor, count: u32) -> Answer<PullReply> {
-        let request = self.below.pull_logs(shard, cursor, count);
-        Box::pin(async move {
-            let PullReply { head, body } = request.await?;
-            Ok(PullReply { head, body: Box::new(Believed(body)) })
         })
     }
 }
@@ -126,37 +108,22 @@ fn pulls_go_wrong(seed: u64, how: How) -> Plan {
 
 #[test]
 fn o2_a_body_that_was_cut_is_taken_for_a_whole_one() {
-    is_noticed(&["I9"], &of_hub(|below| BelievesCutBodies { below }), |seed| {
-        pulls_go_wrong(seed, How::Body(BodyFault::CutAt(10)))
-    });
+    let believes = |reply: PullReply, _: &Cursor| PullReply { body: Box::new(Believed(reply.body)), ..reply };
+    is_noticed(&["I9"], &of_pulls(believes), |seed| pulls_go_wrong(seed, How::Body(BodyFault::CutAt(10))));
 }
 
 /// Takes an answer with log groups but without a new cursor for an empty one, and goes on behind it.
-struct GoesOnWithoutCursor {
-    below: Rc<dyn LogHub>,
-}
-
-impl HubLayer for GoesOnWithoutCursor {
-    fn below(&self) -> &Rc<dyn LogHub> {
-        &self.below
+fn goes_on_without_cursor(mut reply: PullReply, cursor: &Cursor) -> PullReply {
+    let head = &mut reply.head;
+    if head.count > 0 && head.next_cursor.is_none() {
+        (head.count, head.raw_size, head.next_cursor) = (0, 0, Some(later(cursor)));
     }
-
-    fn pull_logs(&self, shard: ShardId, cursor: &Cursor, count: u32) -> Answer<PullReply> {
-        let request = self.below.pull_logs(shard, cursor, count);
-        let next = later(cursor);
-        Box::pin(async move {
-            let PullReply { mut head, body } = request.await?;
-            if head.count > 0 && head.next_cursor.is_none() {
-                (head.count, head.raw_size, head.next_cursor) = (0, 0, Some(next));
-            }
-            Ok(PullReply { head, body })
-        })
-    }
+    reply
 }
 
 #[test]
 fn o3_an_answer_without_cursor_is_taken_for_an_empty_one() {
-    is_noticed(&["I1", "I10"], &of_hub(|below| GoesOnWithoutCursor { below }), |seed| {
+    is_noticed(&["I1", "I10"], &of_pulls(goes_on_without_cursor), |seed| {
         pulls_go_wrong(seed, How::Body(BodyFault::NoCursor))
     });
 }
