@@ -52,24 +52,24 @@ enum Unit {
 
 const STAGES: &[Stage] = &[
     Stage { name: "decompress web", limit: 1.4, unit: Unit::RawByte, prepare: || decompressing(Kind::Web) },
-    Stage { name: "walk web", limit: 2.25, unit: Unit::RawByte, prepare: || walking(Kind::Web) },
-    Stage { name: "walk tiny", limit: 5.79, unit: Unit::RawByte, prepare: || walking(Kind::Tiny) },
-    Stage { name: "render web, LF", limit: 9.75, unit: Unit::RawByte, prepare: || rendering(Kind::Web, Framing::Lf) },
+    Stage { name: "walk web", limit: 2.11, unit: Unit::RawByte, prepare: || walking(Kind::Web) },
+    Stage { name: "walk tiny", limit: 4.75, unit: Unit::RawByte, prepare: || walking(Kind::Tiny) },
+    Stage { name: "render web, LF", limit: 5.49, unit: Unit::RawByte, prepare: || rendering(Kind::Web, Framing::Lf) },
     Stage {
         name: "render web, octet counting",
-        limit: 9.97,
+        limit: 5.62,
         unit: Unit::RawByte,
         prepare: || rendering(Kind::Web, Framing::OctetCounting),
     },
     Stage {
         name: "render audit, octet counting",
-        limit: 7.47,
+        limit: 4.1,
         unit: Unit::RawByte,
         prepare: || rendering(Kind::Audit, Framing::OctetCounting),
     },
     Stage {
         name: "render tiny, octet counting",
-        limit: 26.11,
+        limit: 15.93,
         unit: Unit::RawByte,
         prepare: || rendering(Kind::Tiny, Framing::OctetCounting),
     },

@@ -123,7 +123,7 @@ impl Formatter {
             renderer: Renderer::new(parts.settings.clone()),
             settings: parts.settings,
             connections: parts.connections,
-            pool: FramePool::new(2 * parts.piece_bytes),
+            pool: FramePool::new(4 * parts.piece_bytes),
             budget: parts.budget,
             queue: VecDeque::new(),
             current: None,

@@ -10,7 +10,7 @@ use crate::table::Table;
 /// A stage, and what occurs in the names of its functions. The first that fits counts; the kernel is told by its object.
 const STAGES: [(&str, &[&str]); 8] = [
     ("decompress (LZ4)", &["LZ4_"]),
-    ("walk the log groups", &["wire::sls::log_group", "prost::"]),
+    ("walk the log groups", &["wire::sls::known_keys", "wire::sls::log_group", "prost::"]),
     (
         "render, check, frame",
         &["wire::format", "wire::syslog", "simdutf8", "utf8", "memchr", "itoa", "memcmp", "fmt::"],

@@ -21,12 +21,13 @@ use super::position::{NextLog, OpenGroup, Position};
 use super::shape::Shape;
 use super::text::cut_at_character;
 use super::{MAX_KEPT, RenderError, RenderSettings, Rendered, careful};
+use crate::wire::sls::known_keys::KnownKeys;
 use crate::wire::sls::log_group::{Group, LogTime, Malformed, Pair, next_group, next_log, read_log};
 use crate::wire::syslog::gap::GapRecord;
 
 /// Text that is checked at once: large enough to be quick, small enough to be in the first cache still.
 const WINDOW: usize = 32 * 1024;
-/// What is copied at least.
+/// What is copied at once.
 const CHUNK: usize = 32;
 /// A log with more contents is rendered on the slow path, which holds nothing for a key that repeats.
 const MAX_FAST_CONTENTS: usize = 1024;
@@ -104,33 +105,30 @@ impl Shared {
 /// the names that every log has. So a log whose keys are the same, or the first of them, has no key twice.
 #[derive(Debug, Clone, Default)]
 struct Keys {
-    /// `sep key=` of each, and what may be copied along with the last.
+    known: KnownKeys,
+    /// `sep key=` of each, one behind the other.
     text: Vec<u8>,
-    /// Where each ends in `text`.
-    ends: Vec<usize>,
-    sep_len: usize,
+    keys: Vec<Key>,
+    /// The first in which a reader would find the separator.
+    ambiguous: Option<usize>,
+}
+
+#[derive(Debug, Clone)]
+struct Key {
+    /// The first of its text, zeros behind.
+    start: [u8; CHUNK],
+    len: usize,
+    /// Where it ends in the text of all.
+    end: usize,
 }
 
 impl Keys {
-    /// `sep key=` of the key at `index`.
-    #[inline]
-    fn text(&self, index: usize) -> Option<&[u8]> {
-        let end = *self.ends.get(index)?;
-        let start = if index == 0 { 0 } else { self.ends[index - 1] };
-        self.text.get(start..end)
-    }
-
-    #[inline]
-    fn is(&self, index: usize, key: &[u8]) -> bool {
-        self.text(index).is_some_and(|text| &text[self.sep_len..text.len() - 1] == key)
-    }
-
     /// Takes the keys of these contents, if they may be taken.
     #[cold]
     fn learn(&mut self, contents: &[Pair<'_>], shape: &Shape) -> bool {
+        self.known.clear();
         self.text.clear();
-        self.ends.clear();
-        self.sep_len = shape.sep.len();
+        self.keys.clear();
         let distinct = if contents.len() <= 24 {
             contents.iter().enumerate().all(|(at, one)| contents[..at].iter().all(|other| other.key != one.key))
         } else {
@@ -146,17 +144,45 @@ impl Keys {
             self.text.extend_from_slice(&shape.sep);
             self.text.extend_from_slice(content.key);
             self.text.push(b'=');
-            self.ends.push(self.text.len());
         }
         let escapes = shape.escapes && contents.iter().any(|content| shape.cleaner.needs_escape(content.key));
         // All at once: neither the separator nor `=` can make anything whole that was not.
         if escapes || !shape.cleaner.is_safe(&self.text) {
-            self.ends.clear();
             return false;
         }
-        // So that the last ones are copied as the others are.
-        self.text.extend_from_slice(&[0; CHUNK]);
+        let mut end = 0;
+        for content in contents {
+            self.known.push(content.key);
+            let len = shape.sep.len() + content.key.len() + 1;
+            let mut start = [0; CHUNK];
+            start.iter_mut().zip(&self.text[end..end + len]).for_each(|(start, byte)| *start = *byte);
+            end += len;
+            self.keys.push(Key { start, len, end });
+        }
+        self.ambiguous = contents.iter().position(|content| shape.is_ambiguous(content.key));
         true
+    }
+
+    /// Length of the text of the first keys, so many.
+    #[inline]
+    fn text_len(&self, keys: usize) -> usize {
+        keys.checked_sub(1).map_or(0, |last| self.keys[last].end)
+    }
+
+    /// Writes the fields of a log: the keys, each with the value that is there in `raw`.
+    #[inline]
+    fn write(&self, raw: &[u8], values: &[Range<usize>], out: &mut Vec<u8>) {
+        // One of our own stays in registers.
+        let mut text = std::mem::take(out);
+        for (value, key) in values.iter().zip(&self.keys) {
+            if !is_appended(&mut text, Some(&key.start), key.len) {
+                text.extend_from_slice(&self.text[key.end - key.len..key.end]);
+            }
+            if !is_appended(&mut text, raw.get(value.start..).and_then(<[u8]>::first_chunk), value.len()) {
+                text.extend_from_slice(&raw[value.clone()]);
+            }
+        }
+        *out = text;
     }
 }
 
@@ -218,7 +244,7 @@ impl Renderer {
         limit: usize,
     ) -> Result<Rendered, Malformed> {
         let mut rendered = Rendered::default();
-        let (mut group, mut contents) = (Group::default(), Vec::with_capacity(64));
+        let (mut group, mut values) = (Group::default(), Vec::with_capacity(64));
         loop {
             let open = match position.open.take() {
                 Some(open) => open,
@@ -235,6 +261,9 @@ impl Renderer {
             };
             position.at = open.bytes.end;
             let open = position.open.insert(open);
+            // Read once in one go, a group is in the cache when it is walked: walking goes from length to length, and
+            // would wait for memory at each.
+            let has_separator = self.shape.is_ambiguous(&raw[open.next.at..open.bytes.end]);
             group.read(raw, open.bytes.clone())?;
             self.shared.render(&self.shape, &group);
             self.careful = self.own.is_some() || self.shape.always_careful || self.shared.needs_care;
@@ -243,7 +272,8 @@ impl Renderer {
                 let place = Place { groups: position.groups, logs_before: position.logs, logs };
                 stamp.begin_group(position.batch.as_ref(), place, &self.shape.cleaner);
             }
-            let mut pass = Pass { raw, group: &group, end: open.bytes.end, contents: &mut contents, limit, index: 0 };
+            let (group, end) = (&group, open.bytes.end);
+            let mut pass = Pass { raw, group, end, has_separator, values: &mut values, limit, index: 0 };
             if self.render_group(&mut pass, &mut open.next, out, &mut rendered)? == Ended::Full {
                 return Ok(rendered);
             }
@@ -316,31 +346,25 @@ impl Renderer {
     }
 
     /// Renders one log, unless its frame needs more than `room`.
-    fn render_log<'a>(
+    fn render_log(
         &mut self,
-        pass: &mut Pass<'a, '_>,
+        pass: &mut Pass<'_, '_>,
         log: Range<usize>,
         room: usize,
         check: bool,
         out: &mut Vec<u8>,
         rendered: &mut Rendered,
     ) -> Result<bool, Malformed> {
-        let contents = &mut *pass.contents;
-        contents.clear();
-        let (keys, mut same_keys, mut values_len, mut more) = (&self.keys, true, 0, false);
-        let time = read_log(pass.raw, log.clone(), |content| {
-            same_keys = same_keys && keys.is(contents.len(), content.key);
-            values_len += content.value.len();
-            if contents.len() < MAX_FAST_CONTENTS {
-                contents.push(content);
-            } else {
-                more = true;
-            }
-        })?;
-        if more || self.careful || !(same_keys || self.keys.learn(contents, &self.shape)) {
+        if self.careful {
             return self.render_carefully(pass, log, room, out, rendered);
         }
-        if self.shape.escapes && contents.iter().any(|content| self.shape.cleaner.needs_escape(content.value)) {
+        let time = match self.keys.known.read_log(pass.raw, log.clone(), pass.values) {
+            Some(time) => Some(time),
+            None => self.learn(pass, log.clone())?,
+        };
+        let Some(time) = time else { return self.render_carefully(pass, log, room, out, rendered) };
+        let (raw, values) = (pass.raw, &*pass.values);
+        if self.shape.escapes && values.iter().any(|value| self.shape.cleaner.needs_escape(&raw[value.clone()])) {
             return self.render_cleaned(pass, log, &time, room, out, rendered);
         }
 
@@ -357,7 +381,8 @@ impl Renderer {
             0 => 0,
             digits => shape.sep.len() + before_nanoseconds.len() + digits + behind_nanoseconds.len(),
         };
-        let keys_len = if contents.is_empty() { 0 } else { self.keys.ends[contents.len() - 1] };
+        let keys_len = self.keys.text_len(values.len());
+        let values_len: usize = values.iter().map(Range::len).sum();
         let stamp_len = shape.stamp.as_ref().map_or(0, |stamp| stamp.len(pass.index));
         let message_len = shape.header.len(fraction.is_some())
             + stamp_len
@@ -391,12 +416,7 @@ impl Renderer {
             out.extend_from_slice(behind_nanoseconds);
             out.extend_from_slice(tags);
         }
-        let mut key_at = 0;
-        for (content, key_end) in contents.iter().zip(&self.keys.ends) {
-            append(out, &self.keys.text, key_at..*key_end);
-            append(out, pass.raw, place_in(pass.raw, content.value));
-            key_at = *key_end;
-        }
+        self.keys.write(raw, values, out);
         shape.end_frame(out);
         debug_assert_eq!(out.len(), start + frame_len, "the length is known before the message is written");
         if check && shape.is_suspicious(&out[start..], 1) {
@@ -413,17 +433,36 @@ impl Renderer {
         Ok(true)
     }
 
-    /// Whether a key or value of the log in `pass.contents` holds the separator.
-    #[inline]
-    fn is_ambiguous(&self, pass: &Pass<'_, '_>, log: Range<usize>) -> bool {
-        let shape = &self.shape;
-        // Nearly no log has it anywhere; those that do are looked at closely.
-        self.shared.ambiguous
-            || (shape.is_ambiguous(&pass.raw[log])
-                && pass.contents.iter().any(|pair| shape.is_ambiguous(pair.key) || shape.is_ambiguous(pair.value)))
+    /// Takes the keys of a log that are not known, and reads it with them.
+    #[cold]
+    fn learn(&mut self, pass: &mut Pass<'_, '_>, log: Range<usize>) -> Result<Option<LogTime>, Malformed> {
+        let (mut contents, mut more) = (Vec::new(), false);
+        read_log(pass.raw, log.clone(), |content| {
+            if contents.len() < MAX_FAST_CONTENTS {
+                contents.push(content);
+            } else {
+                more = true;
+            }
+        })?;
+        let is_learnt = !more && self.keys.learn(&contents, &self.shape);
+        Ok(if is_learnt { self.keys.known.read_log(pass.raw, log, pass.values) } else { None })
     }
 
-    /// Renders the log in `pass.contents`, whose keys are [`Keys`], with each value cleaned.
+    /// Whether a key or value of the log in `pass.values` holds the separator, or what it shares with others does. Nearly
+    /// no group has it anywhere; those that do are looked at closely.
+    #[inline(always)]
+    fn is_ambiguous(&self, pass: &Pass<'_, '_>, log: Range<usize>) -> bool {
+        self.shared.ambiguous || (pass.has_separator && self.holds_separator(pass, log))
+    }
+
+    fn holds_separator(&self, pass: &Pass<'_, '_>, log: Range<usize>) -> bool {
+        let shape = &self.shape;
+        shape.is_ambiguous(&pass.raw[log])
+            && (self.keys.ambiguous.is_some_and(|key| key < pass.values.len())
+                || pass.values.iter().any(|value| shape.is_ambiguous(&pass.raw[value.clone()])))
+    }
+
+    /// Renders the log in `pass.values`, whose keys are [`Keys`], with each value cleaned.
     fn render_cleaned(
         &mut self,
         pass: &Pass<'_, '_>,
@@ -453,11 +492,9 @@ impl Renderer {
             message.extend_from_slice(behind);
         }
         message.extend_from_slice(tags);
-        let mut key_at = 0;
-        for (content, key_end) in pass.contents.iter().zip(&self.keys.ends) {
-            message.extend_from_slice(&self.keys.text[key_at..*key_end]);
-            altered |= shape.cleaner.write(content.value, message);
-            key_at = *key_end;
+        for (value, key) in pass.values.iter().zip(&self.keys.keys) {
+            message.extend_from_slice(&self.keys.text[key.end - key.len..key.end]);
+            altered |= shape.cleaner.write(&pass.raw[value.clone()], message);
         }
         let message_len = message.len();
         if shape.max_message_bytes.is_some_and(|max| message_len > max) {
@@ -547,29 +584,19 @@ fn make_room(frame_len: usize, rendered: &mut Rendered, out: &mut Vec<u8>) {
     if rendered.messages == 0 { out.reserve_exact(frame_len) } else { out.reserve(frame_len) }
 }
 
-/// Appends a part of `text`. Most parts are short, and a copy of a size that is known takes no call: of what was copied too
-/// much the rest is taken back.
+/// Appends the first bytes of a chunk, unless there are more than it holds or there is no room for all of it. Most parts of
+/// a log are short, and a copy of a size that is known takes no call: of what was copied too much the rest is taken back.
 #[inline(always)]
-fn append(out: &mut Vec<u8>, text: &[u8], part: Range<usize>) {
-    match text.get(part.start..).and_then(|text| text.first_chunk::<CHUNK>()) {
-        Some(chunk) if part.len() <= CHUNK && out.capacity() - out.len() >= CHUNK => {
-            let end = out.len() + part.len();
+fn is_appended(out: &mut Vec<u8>, chunk: Option<&[u8; CHUNK]>, len: usize) -> bool {
+    match chunk {
+        Some(chunk) if len <= CHUNK && out.capacity() - out.len() >= CHUNK => {
+            let end = out.len() + len;
             out.extend_from_slice(chunk);
             out.truncate(end);
+            true
         }
-        _ => out.extend_from_slice(&text[part]),
+        _ => false,
     }
-}
-
-/// Where `part`, which was taken out of `text`, lies in it.
-#[inline(always)]
-fn place_in(text: &[u8], part: &[u8]) -> Range<usize> {
-    // What is empty may be of anywhere.
-    if part.is_empty() {
-        return 0..0;
-    }
-    let start = part.as_ptr() as usize - text.as_ptr() as usize;
-    start..start + part.len()
 }
 
 /// What stays the same while the logs of a group are rendered.
@@ -578,8 +605,10 @@ struct Pass<'a, 'b> {
     group: &'b Group<'a>,
     /// The group's end.
     end: usize,
-    /// Filled for each log anew.
-    contents: &'b mut Vec<Pair<'a>>,
+    /// Whether the separator is anywhere in it.
+    has_separator: bool,
+    /// Where the values of the log are; filled for each anew.
+    values: &'b mut Vec<Range<usize>>,
     /// Length that `out` should not exceed.
     limit: usize,
     /// The log's place in the group.

@@ -4,7 +4,7 @@ use memchr::memmem::Finder;
 
 use super::RenderSettings;
 use super::origin::Stamper;
-use super::text::{Cleaner, count_breaks};
+use super::text::{Cleaner, is_clean};
 use crate::config::{Framing, InvalidUtf8, NewlinePolicy, SyslogForm};
 use crate::wire::sls::log_group::LogTime;
 use crate::wire::syslog::header::Header;
@@ -108,14 +108,16 @@ impl Shape {
 
     /// Whether finished frames hold something that must not be there.
     pub(super) fn is_suspicious(&self, text: &[u8], frames: u32) -> bool {
-        let expected = if self.end.is_some() { frames as usize } else { 0 };
-        (self.newlines != NewlinePolicy::Keep && count_breaks(text) != expected)
-            || simdutf8::basic::from_utf8(text).is_err()
+        if self.newlines == NewlinePolicy::Keep {
+            return simdutf8::basic::from_utf8(text).is_err();
+        }
+        !is_clean(text, if self.end.is_some() { frames as usize } else { 0 })
     }
 
     pub(super) fn frame_len(&self, message_len: usize) -> usize {
         let len = message_len + usize::from(self.end.is_some());
-        if self.counted { itoa::Buffer::new().format(len).len() + 1 + len } else { len }
+        let digits = len.checked_ilog10().map_or(1, |log| log as usize + 1);
+        if self.counted { digits + 1 + len } else { len }
     }
 
     #[inline]

@@ -155,18 +155,26 @@ pub fn without_invalid(text: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// How many of the [`BREAKS`] are in `text`.
-pub fn count_breaks(text: &[u8]) -> usize {
-    // Sums of bytes of short runs, which compilers turn into vector instructions.
-    text.chunks(255)
-        .map(|run| {
-            let breaks: u8 = run
-                .iter()
-                .map(|&b| u8::from(b == BREAKS[0]) | u8::from(b == BREAKS[1]) | u8::from(b == BREAKS[2]))
-                .sum();
-            usize::from(breaks)
-        })
-        .sum()
+/// Whether `text` is UTF-8 with no more [`BREAKS`] than these, of which it has all.
+pub fn is_clean(text: &[u8], breaks: usize) -> bool {
+    // Nearly all text is ASCII, and has no other control characters: that is one comparison a byte, of signed ones.
+    !has_more(text, breaks, |byte| byte.cast_signed() <= b'\r'.cast_signed())
+        || (!has_more(text, breaks, |byte| byte == BREAKS[0] || byte == BREAKS[1] || byte == BREAKS[2])
+            && simdutf8::basic::from_utf8(text).is_ok())
+}
+
+/// Whether more bytes than `most` are such. Sums of bytes of short runs become vector instructions.
+fn has_more(text: &[u8], most: usize, is: impl Fn(u8) -> bool) -> bool {
+    let sum = |run: &[u8]| usize::from(run.iter().map(|byte| u8::from(is(*byte))).sum::<u8>());
+    let (runs, rest) = text.as_chunks::<192>();
+    let mut found = 0;
+    for run in runs {
+        found += sum(run);
+        if found > most {
+            return true;
+        }
+    }
+    found + sum(rest) > most
 }
 
 /// The longest start of valid UTF-8 that has at most `max` bytes and ends at a character border.
@@ -265,10 +273,22 @@ mod tests {
     }
 
     #[test]
-    fn breaks_are_counted_in_long_text() {
-        let mut text = vec![b'\n'; 1000];
-        text.extend_from_slice(&[b'x'; 1000]);
-        text.extend_from_slice(b"\r\0\t");
-        assert_eq!(count_breaks(&text), 1002);
+    fn text_is_clean_with_as_many_breaks_as_it_should_have() {
+        for fill in ["x", "\t", "\u{7f}", "日", "\u{80}"] {
+            let mut text = fill.repeat(1000).into_bytes();
+            text.extend_from_slice(&[b'\n'; 1000]);
+            assert!(is_clean(&text, 1000), "{fill:?}");
+            for more in BREAKS {
+                text.push(more);
+                assert!(!is_clean(&text, 1000), "{fill:?} {more}");
+                assert!(is_clean(&text, 1001), "{fill:?} {more}");
+                text.pop();
+            }
+            for invalid in [0x80, 0xc0, 0xff] {
+                text.push(invalid);
+                assert!(!is_clean(&text, 1000), "{fill:?} {invalid}");
+                text.pop();
+            }
+        }
     }
 }

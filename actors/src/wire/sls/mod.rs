@@ -2,6 +2,7 @@
 
 pub mod body;
 pub mod error;
+pub mod known_keys;
 pub mod log_group;
 pub mod proto;
 pub mod query;
