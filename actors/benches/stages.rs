@@ -12,6 +12,7 @@ use std::hint::black_box;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
+use prost::Message as _;
 use sls_syslog_actors::config::{DestinationConfig, Framing, Protocol};
 use sls_syslog_actors::loghub::Block;
 use sls_syslog_actors::loghub::generate::{Generator, Kind};
@@ -20,6 +21,7 @@ use sls_syslog_actors::testing::seams::{Ledger, Piece, Session, SessionTimes, Tr
 use sls_syslog_actors::wire::format::{Position, RenderSettings, Renderer};
 use sls_syslog_actors::wire::sls::body::decompress;
 use sls_syslog_actors::wire::sls::log_group::{Group, next_group, next_log, read_log};
+use sls_syslog_actors::wire::sls::proto::LogGroupList;
 use sls_syslog_actors::wire::sls::reply::Compression;
 use sls_syslog_actors::wire::syslog::framing::next_frame;
 
@@ -79,6 +81,7 @@ const STAGES: &[Stage] = &[
         unit: Unit::RawByte,
         prepare: || rendering(Kind::Nasty, Framing::OctetCounting),
     },
+    Stage { name: "render web of two kinds in turns", limit: 10.0, unit: Unit::RawByte, prepare: rendering_mixed },
     Stage { name: "find frames web, LF", limit: 0.4, unit: Unit::RawByte, prepare: || finding_frames(Framing::Lf) },
     Stage {
         name: "find frames web, octet counting",
@@ -198,7 +201,18 @@ fn walking(kind: Kind) -> Box<dyn FnMut() -> u64> {
 }
 
 fn rendering(kind: Kind, framing: Framing) -> Box<dyn FnMut() -> u64> {
-    let raw = raw(kind);
+    rendering_raw(raw(kind), framing)
+}
+
+/// Logs of which every other one lacks a field.
+fn rendering_mixed() -> Box<dyn FnMut() -> u64> {
+    let mut list = LogGroupList::decode(&raw(Kind::Web)[..]).expect("log groups");
+    let logs = list.log_groups.iter_mut().flat_map(|group| &mut group.logs);
+    logs.step_by(2).for_each(|log| drop(log.contents.remove(3)));
+    rendering_raw(list.encode_to_vec(), Framing::OctetCounting)
+}
+
+fn rendering_raw(raw: Vec<u8>, framing: Framing) -> Box<dyn FnMut() -> u64> {
     let (mut renderer, mut out) = (Renderer::new(settings(framing)), Vec::with_capacity(PIECE));
     Box::new(move || {
         let mut position = Position::default();

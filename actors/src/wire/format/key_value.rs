@@ -15,22 +15,19 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
+use super::keys::Keys;
 use super::origin::Place;
 use super::own::Own;
 use super::position::{NextLog, OpenGroup, Position};
 use super::shape::Shape;
 use super::text::cut_at_character;
 use super::{MAX_KEPT, RenderError, RenderSettings, Rendered, careful};
-use crate::wire::sls::known_keys::KnownKeys;
-use crate::wire::sls::log_group::{Group, LogTime, Malformed, Pair, next_group, next_log, read_log};
+use crate::wire::sls::known_keys::Field;
+use crate::wire::sls::log_group::{Group, LogTime, Malformed, next_group, next_log};
 use crate::wire::syslog::gap::GapRecord;
 
 /// Text that is checked at once: large enough to be quick, small enough to be in the first cache still.
 const WINDOW: usize = 32 * 1024;
-/// What is copied at once.
-const CHUNK: usize = 32;
-/// A log with more contents is rendered on the slow path, which holds nothing for a key that repeats.
-const MAX_FAST_CONTENTS: usize = 1024;
 
 /// Renders log groups as messages. One per formatter: what it keeps between calls only saves time.
 #[derive(Debug, Clone)]
@@ -101,97 +98,6 @@ impl Shared {
     }
 }
 
-/// The keys of the last log that had others than the one before, known to be clean, and to differ from each other and from
-/// the names that every log has. So a log whose keys are the same, or the first of them, has no key twice.
-#[derive(Debug, Clone, Default)]
-struct Keys {
-    known: KnownKeys,
-    /// `sep key=` of each, one behind the other.
-    text: Vec<u8>,
-    keys: Vec<Key>,
-    /// The first in which a reader would find the separator.
-    ambiguous: Option<usize>,
-}
-
-#[derive(Debug, Clone)]
-struct Key {
-    /// The first of its text, zeros behind.
-    start: [u8; CHUNK],
-    len: usize,
-    /// Where it ends in the text of all.
-    end: usize,
-}
-
-impl Keys {
-    /// Takes the keys of these contents, if they may be taken.
-    #[cold]
-    fn learn(&mut self, contents: &[Pair<'_>], shape: &Shape) -> bool {
-        self.known.clear();
-        self.text.clear();
-        self.keys.clear();
-        let distinct = if contents.len() <= 24 {
-            contents.iter().enumerate().all(|(at, one)| contents[..at].iter().all(|other| other.key != one.key))
-        } else {
-            let mut seen = HashSet::with_capacity(contents.len());
-            contents.iter().all(|content| seen.insert(content.key))
-        };
-        let bytes: usize = contents.iter().map(|content| content.key.len()).sum();
-        let is_reserved = |key| is_reserved(key) || shape.stamp.as_ref().is_some_and(|stamp| stamp.is_posed_by(key));
-        if !distinct || bytes > MAX_KEPT || contents.iter().any(|content| is_reserved(content.key)) {
-            return false;
-        }
-        for content in contents {
-            self.text.extend_from_slice(&shape.sep);
-            self.text.extend_from_slice(content.key);
-            self.text.push(b'=');
-        }
-        let escapes = shape.escapes && contents.iter().any(|content| shape.cleaner.needs_escape(content.key));
-        // All at once: neither the separator nor `=` can make anything whole that was not.
-        if escapes || !shape.cleaner.is_safe(&self.text) {
-            return false;
-        }
-        let mut end = 0;
-        for content in contents {
-            self.known.push(content.key);
-            let len = shape.sep.len() + content.key.len() + 1;
-            let mut start = [0; CHUNK];
-            start.iter_mut().zip(&self.text[end..end + len]).for_each(|(start, byte)| *start = *byte);
-            end += len;
-            self.keys.push(Key { start, len, end });
-        }
-        self.ambiguous = contents.iter().position(|content| shape.is_ambiguous(content.key));
-        true
-    }
-
-    /// Length of the text of the first keys, so many.
-    #[inline]
-    fn text_len(&self, keys: usize) -> usize {
-        keys.checked_sub(1).map_or(0, |last| self.keys[last].end)
-    }
-
-    /// Writes the fields of a log: the keys, each with the value that is there in `raw`.
-    #[inline]
-    fn write(&self, raw: &[u8], values: &[Range<usize>], out: &mut Vec<u8>) {
-        // One of our own stays in registers.
-        let mut text = std::mem::take(out);
-        for (value, key) in values.iter().zip(&self.keys) {
-            if !is_appended(&mut text, Some(&key.start), key.len) {
-                text.extend_from_slice(&self.text[key.end - key.len..key.end]);
-            }
-            if !is_appended(&mut text, raw.get(value.start..).and_then(<[u8]>::first_chunk), value.len()) {
-                text.extend_from_slice(&raw[value.clone()]);
-            }
-        }
-        *out = text;
-    }
-}
-
-fn is_reserved(key: &[u8]) -> bool {
-    key.starts_with(b"__")
-        && (matches!(key, b"__time__" | b"__topic__" | b"__source__" | b"__time_ns_part__")
-            || key.starts_with(b"__tag__:"))
-}
-
 /// Whether there is more to render behind what was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ended {
@@ -244,7 +150,7 @@ impl Renderer {
         limit: usize,
     ) -> Result<Rendered, Malformed> {
         let mut rendered = Rendered::default();
-        let (mut group, mut values) = (Group::default(), Vec::with_capacity(64));
+        let (mut group, mut fields) = (Group::default(), Vec::with_capacity(64));
         loop {
             let open = match position.open.take() {
                 Some(open) => open,
@@ -273,7 +179,7 @@ impl Renderer {
                 stamp.begin_group(position.batch.as_ref(), place, &self.shape.cleaner);
             }
             let (group, end) = (&group, open.bytes.end);
-            let mut pass = Pass { raw, group, end, has_separator, values: &mut values, limit, index: 0 };
+            let mut pass = Pass { raw, group, end, has_separator, fields: &mut fields, limit, index: 0 };
             if self.render_group(&mut pass, &mut open.next, out, &mut rendered)? == Ended::Full {
                 return Ok(rendered);
             }
@@ -358,13 +264,12 @@ impl Renderer {
         if self.careful {
             return self.render_carefully(pass, log, room, out, rendered);
         }
-        let time = match self.keys.known.read_log(pass.raw, log.clone(), pass.values) {
-            Some(time) => Some(time),
-            None => self.learn(pass, log.clone())?,
+        let Some(time) = self.keys.read_log(pass.raw, log.clone(), &self.shape, pass.fields)? else {
+            return self.render_carefully(pass, log, room, out, rendered);
         };
-        let Some(time) = time else { return self.render_carefully(pass, log, room, out, rendered) };
-        let (raw, values) = (pass.raw, &*pass.values);
-        if self.shape.escapes && values.iter().any(|value| self.shape.cleaner.needs_escape(&raw[value.clone()])) {
+        let (raw, fields) = (pass.raw, &*pass.fields);
+        let needs_escape = |field: &Field| self.shape.cleaner.needs_escape(&raw[field.value.clone()]);
+        if self.shape.escapes && fields.iter().any(needs_escape) {
             return self.render_cleaned(pass, log, &time, room, out, rendered);
         }
 
@@ -381,15 +286,12 @@ impl Renderer {
             0 => 0,
             digits => shape.sep.len() + before_nanoseconds.len() + digits + behind_nanoseconds.len(),
         };
-        let keys_len = self.keys.text_len(values.len());
-        let values_len: usize = values.iter().map(Range::len).sum();
         let stamp_len = shape.stamp.as_ref().map_or(0, |stamp| stamp.len(pass.index));
         let message_len = shape.header.len(fraction.is_some())
             + stamp_len
             + self.shared.text.len()
             + nanoseconds_len
-            + keys_len
-            + values_len;
+            + self.keys.len(fields);
         if shape.max_message_bytes.is_some_and(|max| message_len > max) {
             return self.render_carefully(pass, log, room, out, rendered);
         }
@@ -416,7 +318,7 @@ impl Renderer {
             out.extend_from_slice(behind_nanoseconds);
             out.extend_from_slice(tags);
         }
-        self.keys.write(raw, values, out);
+        self.keys.write(raw, fields, out);
         shape.end_frame(out);
         debug_assert_eq!(out.len(), start + frame_len, "the length is known before the message is written");
         if check && shape.is_suspicious(&out[start..], 1) {
@@ -433,22 +335,7 @@ impl Renderer {
         Ok(true)
     }
 
-    /// Takes the keys of a log that are not known, and reads it with them.
-    #[cold]
-    fn learn(&mut self, pass: &mut Pass<'_, '_>, log: Range<usize>) -> Result<Option<LogTime>, Malformed> {
-        let (mut contents, mut more) = (Vec::new(), false);
-        read_log(pass.raw, log.clone(), |content| {
-            if contents.len() < MAX_FAST_CONTENTS {
-                contents.push(content);
-            } else {
-                more = true;
-            }
-        })?;
-        let is_learnt = !more && self.keys.learn(&contents, &self.shape);
-        Ok(if is_learnt { self.keys.known.read_log(pass.raw, log, pass.values) } else { None })
-    }
-
-    /// Whether a key or value of the log in `pass.values` holds the separator, or what it shares with others does. Nearly
+    /// Whether a key or value of the log in `pass.fields` holds the separator, or what it shares with others does. Nearly
     /// no group has it anywhere; those that do are looked at closely.
     #[inline(always)]
     fn is_ambiguous(&self, pass: &Pass<'_, '_>, log: Range<usize>) -> bool {
@@ -457,12 +344,12 @@ impl Renderer {
 
     fn holds_separator(&self, pass: &Pass<'_, '_>, log: Range<usize>) -> bool {
         let shape = &self.shape;
-        shape.is_ambiguous(&pass.raw[log])
-            && (self.keys.ambiguous.is_some_and(|key| key < pass.values.len())
-                || pass.values.iter().any(|value| shape.is_ambiguous(&pass.raw[value.clone()])))
+        let holds =
+            |field: &Field| self.keys.is_ambiguous(field.key) || shape.is_ambiguous(&pass.raw[field.value.clone()]);
+        shape.is_ambiguous(&pass.raw[log]) && pass.fields.iter().any(holds)
     }
 
-    /// Renders the log in `pass.values`, whose keys are [`Keys`], with each value cleaned.
+    /// Renders the log in `pass.fields`, whose keys are [`Keys`], with each value cleaned.
     fn render_cleaned(
         &mut self,
         pass: &Pass<'_, '_>,
@@ -492,9 +379,9 @@ impl Renderer {
             message.extend_from_slice(behind);
         }
         message.extend_from_slice(tags);
-        for (value, key) in pass.values.iter().zip(&self.keys.keys) {
-            message.extend_from_slice(&self.keys.text[key.end - key.len..key.end]);
-            altered |= shape.cleaner.write(&pass.raw[value.clone()], message);
+        for field in &*pass.fields {
+            message.extend_from_slice(self.keys.text(field.key));
+            altered |= shape.cleaner.write(&pass.raw[field.value.clone()], message);
         }
         let message_len = message.len();
         if shape.max_message_bytes.is_some_and(|max| message_len > max) {
@@ -584,21 +471,6 @@ fn make_room(frame_len: usize, rendered: &mut Rendered, out: &mut Vec<u8>) {
     if rendered.messages == 0 { out.reserve_exact(frame_len) } else { out.reserve(frame_len) }
 }
 
-/// Appends the first bytes of a chunk, unless there are more than it holds or there is no room for all of it. Most parts of
-/// a log are short, and a copy of a size that is known takes no call: of what was copied too much the rest is taken back.
-#[inline(always)]
-fn is_appended(out: &mut Vec<u8>, chunk: Option<&[u8; CHUNK]>, len: usize) -> bool {
-    match chunk {
-        Some(chunk) if len <= CHUNK && out.capacity() - out.len() >= CHUNK => {
-            let end = out.len() + len;
-            out.extend_from_slice(chunk);
-            out.truncate(end);
-            true
-        }
-        _ => false,
-    }
-}
-
 /// What stays the same while the logs of a group are rendered.
 struct Pass<'a, 'b> {
     raw: &'a [u8],
@@ -607,8 +479,8 @@ struct Pass<'a, 'b> {
     end: usize,
     /// Whether the separator is anywhere in it.
     has_separator: bool,
-    /// Where the values of the log are; filled for each anew.
-    values: &'b mut Vec<Range<usize>>,
+    /// The log's contents; filled for each anew.
+    fields: &'b mut Vec<Field>,
     /// Length that `out` should not exceed.
     limit: usize,
     /// The log's place in the group.

@@ -6,6 +6,7 @@
 
 mod careful;
 pub mod key_value;
+mod keys;
 pub mod origin;
 mod own;
 mod position;
