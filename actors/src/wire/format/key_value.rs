@@ -9,8 +9,8 @@
 //! Messages are written straight into the frame buffer, as if nothing could be wrong with them, and the finished text
 //! is checked by windows of 32 KiB, which costs a tenth of checking value by value. Only when a window does not pass
 //! are its logs rendered one by one, and only in the log that does not pass by itself each value is cleaned. Repeated
-//! keys and the like are for `careful`. Nothing else allocates per log, and what logs share is rendered once: the header per second, topic, source
-//! and tags per group, the keys as long as logs have the same ones in the same order.
+//! keys and the like are for `careful`. Nothing else allocates per log, and what logs share is rendered once: the header
+//! per second, topic, source and tags per group, each key.
 
 use std::collections::HashSet;
 use std::ops::Range;
