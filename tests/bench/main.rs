@@ -1,6 +1,6 @@
 //! The whole path, measured: LogHub, receiver and forwarder each in a process of its own, on loopback.
 //!
-//! `cargo bench --bench end_to_end` measures throughput, idle load, memory, start and latency, in some eight minutes, and
+//! `cargo bench --bench end_to_end` measures throughput, idle load, memory, start and latency, in some ten minutes, and
 //! says beside each figure what it is to reach. Parts, by name behind `--`:
 //!
 //! | part | what it measures |

@@ -62,7 +62,7 @@ const LOGS_PER_SHARD: u64 = 20_000;
 type ShowRow<'a> = &'a dyn Fn(&str, &Run, Option<Target>, Option<f64>);
 
 /// Runs of which the best counts: other work on the machine only ever makes one slower.
-const ROUNDS: usize = 2;
+const ROUNDS: usize = 4;
 
 /// Prints all tables, or those whose rows contain one of the words.
 pub fn run(effort: Effort, words: &[&str]) {
