@@ -57,14 +57,11 @@ impl Keys {
     /// Takes the keys of a log that are not known; whether it may.
     #[cold]
     fn learn(&mut self, list: &[u8], log: Range<usize>, shape: &Shape) -> Result<bool, Malformed> {
-        let mut contents = 0;
-        read_log(list, log.clone(), |_| contents += 1)?;
-        let mut all = contents <= MAX_KEYS;
-        if all {
-            read_log(list, log, |content| {
-                all = all && (self.known.knows(content.key) || self.take(content.key, shape))
-            })?;
-        }
+        let (mut contents, mut all) = (0, true);
+        read_log(list, log, |content| {
+            contents += 1;
+            all = all && contents <= MAX_KEYS && (self.known.knows(content.key) || self.take(content.key, shape));
+        })?;
         Ok(all)
     }
 
@@ -72,11 +69,8 @@ impl Keys {
     fn take(&mut self, key: &[u8], shape: &Shape) -> bool {
         let is_posed = shape.stamp.as_ref().is_some_and(|stamp| stamp.is_posed_by(key));
         let escapes = shape.escapes && shape.cleaner.needs_escape(key);
-        if is_reserved(key) || is_posed || escapes || !shape.cleaner.is_safe(key) {
-            return false;
-        }
         let len = shape.sep.len() + key.len() + 1;
-        if len > MAX_KEPT {
+        if len > MAX_KEPT || is_reserved(key) || is_posed || escapes || !shape.cleaner.is_safe(key) {
             return false;
         }
         if self.keys.len() == MAX_KEYS || self.text.len() + len > MAX_KEPT {
@@ -119,7 +113,7 @@ impl Keys {
         for field in fields {
             let key = &self.keys[field.key];
             if !is_appended(&mut text, Some(&key.start), key.len) {
-                text.extend_from_slice(&self.text[key.end - key.len..key.end]);
+                text.extend_from_slice(self.text(field.key));
             }
             let value = raw.get(field.value.start..).and_then(<[u8]>::first_chunk);
             if !is_appended(&mut text, value, field.value.len()) {

@@ -4,7 +4,7 @@ use memchr::memmem::Finder;
 
 use super::RenderSettings;
 use super::origin::Stamper;
-use super::text::{Cleaner, is_clean};
+use super::text::Cleaner;
 use crate::config::{Framing, InvalidUtf8, NewlinePolicy, SyslogForm};
 use crate::wire::sls::log_group::LogTime;
 use crate::wire::syslog::header::Header;
@@ -36,7 +36,6 @@ pub(super) struct Shape {
     counted: bool,
     /// What is behind each message; part of what is counted.
     end: Option<u8>,
-    newlines: NewlinePolicy,
     sep_finder: Finder<'static>,
 }
 
@@ -90,7 +89,6 @@ impl Shape {
             drops: style.invalid_utf8 == InvalidUtf8::Drop,
             counted,
             end,
-            newlines,
             sep_finder: Finder::new(&sep).into_owned(),
             sep,
         }
@@ -108,10 +106,7 @@ impl Shape {
 
     /// Whether finished frames hold something that must not be there.
     pub(super) fn is_suspicious(&self, text: &[u8], frames: u32) -> bool {
-        if self.newlines == NewlinePolicy::Keep {
-            return simdutf8::basic::from_utf8(text).is_err();
-        }
-        !is_clean(text, if self.end.is_some() { frames as usize } else { 0 })
+        !self.cleaner.is_clean(text, if self.end.is_some() { frames as usize } else { 0 })
     }
 
     pub(super) fn frame_len(&self, message_len: usize) -> usize {

@@ -52,6 +52,18 @@ impl Cleaner {
         !self.has_breaks(text) && simdutf8::basic::from_utf8(text).is_ok()
     }
 
+    /// Whether finished text is UTF-8 and, unless the policy keeps them, has no more [`BREAKS`] than these, of which it has
+    /// all.
+    pub fn is_clean(&self, text: &[u8], breaks: usize) -> bool {
+        if self.newlines == NewlinePolicy::Keep {
+            return simdutf8::basic::from_utf8(text).is_ok();
+        }
+        // Nearly all text is ASCII, and has no other control characters: that is one comparison a byte, of signed ones.
+        !has_more(text, breaks, |byte| byte.cast_signed() <= b'\r'.cast_signed())
+            || (!has_more(text, breaks, |byte| byte == BREAKS[0] || byte == BREAKS[1] || byte == BREAKS[2])
+                && simdutf8::basic::from_utf8(text).is_ok())
+    }
+
     /// Whether `text` holds what `kv_escape` escapes, or the separator's first byte.
     pub fn needs_escape(&self, text: &[u8]) -> bool {
         self.escaped_sep.as_ref().is_some_and(|sep| {
@@ -153,14 +165,6 @@ pub fn without_invalid(text: &[u8]) -> Cow<'_, str> {
         Ok(text) => text.into(),
         Err(_) => text.utf8_chunks().map(|chunk| chunk.valid()).collect::<String>().into(),
     }
-}
-
-/// Whether `text` is UTF-8 with no more [`BREAKS`] than these, of which it has all.
-pub fn is_clean(text: &[u8], breaks: usize) -> bool {
-    // Nearly all text is ASCII, and has no other control characters: that is one comparison a byte, of signed ones.
-    !has_more(text, breaks, |byte| byte.cast_signed() <= b'\r'.cast_signed())
-        || (!has_more(text, breaks, |byte| byte == BREAKS[0] || byte == BREAKS[1] || byte == BREAKS[2])
-            && simdutf8::basic::from_utf8(text).is_ok())
 }
 
 /// Whether more bytes than `most` are such. Sums of bytes of short runs become vector instructions.
@@ -274,6 +278,8 @@ mod tests {
 
     #[test]
     fn text_is_clean_with_as_many_breaks_as_it_should_have() {
+        let cleaner = Cleaner::new(NewlinePolicy::Escape, None);
+        let is_clean = |text: &[u8], breaks| cleaner.is_clean(text, breaks);
         for fill in ["x", "\t", "\u{7f}", "日", "\u{80}"] {
             let mut text = fill.repeat(1000).into_bytes();
             text.extend_from_slice(&[b'\n'; 1000]);

@@ -136,14 +136,16 @@ impl KnownKeys {
         last: Option<&Field>,
     ) -> Option<(usize, usize)> {
         // Logs in which one field is missing have the one behind it. It is not expected for that: other logs have both.
-        let behind = self.keys.get(expected).map(|key| key.next);
-        if let Some(behind) = behind
+        if let Some(behind) = self.keys.get(expected).map(|key| key.next)
             && let Some(end) = self.keys.get(behind).and_then(|key| key.end(&self.bytes, list, content.start))
         {
             return Some((behind, end));
         }
-        let bytes = list[..content.end].get(content.start..).filter(|bytes| bytes.first() == Some(&0x0a))?;
-        let key = delimited(bytes, 1, "a key").ok().filter(|key| bytes.get(key.end) == Some(&0x12))?;
+        let bytes = &list[content.clone()];
+        let key = delimited(bytes, 1, "a key").ok()?;
+        if bytes.first() != Some(&0x0a) || bytes.get(key.end) != Some(&0x12) {
+            return None;
+        }
         let number = *self.numbers.get(&bytes[key.clone()])?;
         match last {
             Some(last) => self.keys[last.key].next = number,
